@@ -1,0 +1,48 @@
+//! The bus's contract: hints that a log has grown, from the node that appended to the nodes that deliver. A hint may be
+//! lost, doubled or late; it never replaces the log.
+
+pub mod local;
+pub mod open;
+
+use std::sync::Arc;
+
+use crate::model::log::{Epoch, LogId, Offset};
+use crate::model::message::Entry;
+
+/// "This log has grown", or an online-only push.
+#[derive(Clone, Debug)]
+pub enum Hint {
+    /// A log has grown to `last`.
+    Grown {
+        /// Which log.
+        log: LogId,
+        /// The life of the log.
+        epoch: Epoch,
+        /// Its newest offset.
+        last: Offset,
+        /// The entry at `last`, to save a read; may be absent.
+        entry: Option<Entry>,
+    },
+    /// A push that no log holds, for those who follow `log` now.
+    Online {
+        /// Whose followers.
+        log: LogId,
+        /// The push; its offset is zero.
+        entry: Entry,
+    },
+}
+
+/// Where hints arrive. Never blocks: what cannot be kept is dropped.
+pub trait Inlet: Send + Sync + 'static {
+    /// Takes a hint; answers how many sessions of this node it was handed to.
+    fn receive(&self, hint: &Hint) -> usize;
+}
+
+/// Carries hints to every node, this one included.
+pub trait Bus: Send + Sync + 'static {
+    /// Spreads a hint. Answers how many sessions it reached as far as is known at once; other nodes are not waited for.
+    fn publish(&self, hint: Hint) -> usize;
+}
+
+/// The inlet of this node, shared.
+pub type SharedInlet = Arc<dyn Inlet>;

@@ -1,0 +1,14 @@
+//! Pushline: a self-hosted push gateway, and the client library for it.
+//!
+//! A native client holds one long TLS connection on HTTP/2: one persistent push stream plus short request and ack
+//! streams. A backend enqueues a push with one call and learns what became of it. Programs that receive pushes use
+//! [`client`]; everything else here serves the `pushline` binary. ARCHITECTURE.md draws the rooms.
+
+pub mod auth;
+pub mod bus;
+pub mod delivery;
+pub mod metrics;
+pub mod model;
+pub mod node;
+pub mod store;
+pub mod wire;

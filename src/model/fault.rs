@@ -1,0 +1,172 @@
+//! Faults that a caller is told of: a stable code, and words that say what to do.
+
+use std::borrow::Cow;
+use std::fmt;
+
+macro_rules! codes {
+    ($(#[doc = $doc:literal] $variant:ident = $errno:literal, $name:literal, $grpc:ident, $http:literal;)*) => {
+        /// Stable code of a fault. Numbers and words never change their meaning; docs/errors.md lists them.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Code {
+            $(#[doc = $doc] $variant,)*
+        }
+
+        impl Code {
+            /// All codes, by number.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The number: 1xx the request is wrong, 2xx the caller may not, 3xx the state does not fit, 4xx a limit
+            /// is reached, 5xx the gateway's side failed.
+            #[must_use]
+            pub const fn errno(self) -> u32 {
+                match self { $(Self::$variant => $errno,)* }
+            }
+
+            /// The word.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// The gRPC status it travels with.
+            #[must_use]
+            pub const fn grpc(self) -> Grpc {
+                match self { $(Self::$variant => Grpc::$grpc,)* }
+            }
+
+            /// The HTTP status it travels with.
+            #[must_use]
+            pub const fn http(self) -> u16 {
+                match self { $(Self::$variant => $http,)* }
+            }
+
+            /// One sentence for the table of docs/errors.md.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $doc,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The request cannot be read: not the message the method expects.
+    Malformed = 101, "malformed", InvalidArgument, 400;
+    /// The target is missing, or names none or several of user, device, topic.
+    InvalidTarget = 102, "invalid_target", InvalidArgument, 400;
+    /// A name of a user, device or topic is empty, too long or has characters that are not allowed.
+    InvalidName = 103, "invalid_name", InvalidArgument, 400;
+    /// An option of the request is outside its bounds.
+    InvalidOption = 104, "invalid_option", InvalidArgument, 400;
+    /// The attributes are too many, or one has a bad name or too long a value.
+    InvalidAttributes = 105, "invalid_attributes", InvalidArgument, 400;
+    /// The payload is larger than this gateway takes.
+    PayloadTooLarge = 106, "payload_too_large", InvalidArgument, 413;
+    /// The ack is empty, has too many ranges, a range that runs backwards, or a reason that is too long.
+    InvalidAck = 107, "invalid_ack", InvalidArgument, 400;
+    /// The ack names a seq that this session has not sent yet; nothing of the request was applied.
+    FutureSeq = 108, "future_seq", InvalidArgument, 400;
+    /// The request is larger than this method takes.
+    RequestTooLarge = 109, "request_too_large", ResourceExhausted, 413;
+    /// The request is compressed; this gateway takes `identity` only.
+    UnsupportedEncoding = 110, "unsupported_encoding", Unimplemented, 415;
+    /// The content type is not one the method takes.
+    UnsupportedMediaType = 111, "unsupported_media_type", InvalidArgument, 415;
+    /// There is no such method or path here.
+    UnknownMethod = 112, "unknown_method", Unimplemented, 404;
+    /// The path is known, the HTTP method is not.
+    MethodNotAllowed = 113, "method_not_allowed", Unimplemented, 405;
+    /// No token or key came with the request.
+    MissingCredentials = 201, "missing_credentials", Unauthenticated, 401;
+    /// The token or key is not one this gateway issued.
+    InvalidCredentials = 202, "invalid_credentials", Unauthenticated, 401;
+    /// The token was good once and has expired.
+    ExpiredToken = 203, "expired_token", Unauthenticated, 401;
+    /// The token is good but names another device.
+    Forbidden = 204, "forbidden", PermissionDenied, 403;
+    /// The connection has no session yet: `Open` comes first.
+    NoSession = 301, "no_session", FailedPrecondition, 409;
+    /// The connection has a session already: one connection is one session.
+    SessionExists = 302, "session_exists", FailedPrecondition, 409;
+    /// The ack names another session than the one on this connection.
+    SessionMismatch = 303, "session_mismatch", FailedPrecondition, 409;
+    /// The idempotency key was used for another push within its window.
+    IdempotencyConflict = 304, "idempotency_conflict", AlreadyExists, 409;
+    /// No message with this id is known (any more) to this tenant.
+    MessageNotFound = 305, "message_not_found", NotFound, 404;
+    /// The session ended while the request was under way.
+    SessionEnded = 306, "session_ended", Aborted, 409;
+    /// The gateway holds as many connections as it may.
+    TooManyConnections = 401, "too_many_connections", ResourceExhausted, 429;
+    /// The user holds as many connections as one user may.
+    TooManyUserConnections = 402, "too_many_user_connections", ResourceExhausted, 429;
+    /// The user has as many devices as one user may.
+    TooManyDevices = 403, "too_many_devices", ResourceExhausted, 429;
+    /// The device has as many subscriptions as one device may; none of the request was added.
+    TooManySubscriptions = 404, "too_many_subscriptions", ResourceExhausted, 429;
+    /// The inbox is full of messages that a known device still waits for.
+    LogFull = 405, "log_full", ResourceExhausted, 429;
+    /// More writes wait for the disk than the queue holds; try again in a moment.
+    StoreBusy = 406, "store_busy", Unavailable, 503;
+    /// The store failed; nothing of the request is stored unless its answer says so.
+    StoreFailed = 501, "store_failed", Unavailable, 503;
+    /// The gateway is being drained; go elsewhere or come back.
+    Draining = 502, "draining", Unavailable, 503;
+    /// A fault of the gateway itself; the log has more.
+    Internal = 503, "internal", Internal, 500;
+}
+
+/// gRPC status codes that the gateway answers with (numbers of the gRPC specification).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are the specification's")]
+pub enum Grpc {
+    InvalidArgument = 3,
+    NotFound = 5,
+    AlreadyExists = 6,
+    PermissionDenied = 7,
+    ResourceExhausted = 8,
+    FailedPrecondition = 9,
+    Aborted = 10,
+    Unimplemented = 12,
+    Internal = 13,
+    Unavailable = 14,
+    Unauthenticated = 16,
+}
+
+/// A refusal or failure as the caller sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// What kind.
+    pub code: Code,
+    /// What exactly, and what to do. Never holds payloads or secrets.
+    pub words: Cow<'static, str>,
+}
+
+impl Fault {
+    /// A fault with words of its own.
+    pub fn new(code: Code, words: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, words: words.into() }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.words, self.code.name())
+    }
+}
+
+impl std::error::Error for Fault {}
+
+#[cfg(test)]
+mod tests {
+    use super::Code;
+
+    #[test]
+    fn numbers_and_words_are_unique_and_ordered() {
+        assert!(Code::ALL.windows(2).all(|w| w[0].errno() < w[1].errno()));
+        let mut names: Vec<_> = Code::ALL.iter().map(|code| code.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Code::ALL.len());
+    }
+}

@@ -1,0 +1,186 @@
+//! What travels between a device and its session: frames down the push stream, requests and answers on short streams.
+//! These are the meanings; `wire` knows the bytes.
+
+use std::time::Duration;
+
+use crate::model::clock::Timestamp;
+use crate::model::close::CloseReason;
+use crate::model::id::{DeviceId, SessionId, TopicName};
+use crate::model::message::{Entry, Urgency};
+
+/// What a device asks for when it opens a session. Numbers are as the device sent them; `delivery::handshake` bounds them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Open {
+    /// Access token; empty when none came.
+    pub token: String,
+    /// The device it claims to be; `None` to take the token's word.
+    pub device: Option<DeviceId>,
+    /// Longest silence it can live with; zero for the server's default.
+    pub heartbeat: Duration,
+    /// Pushes it wants in flight; 0 for the server's default.
+    pub window: u32,
+    /// Least urgency it accepts.
+    pub urgency_floor: Urgency,
+    /// Name of its software, for logs.
+    pub agent: String,
+}
+
+/// When each side sends a heartbeat and when it gives the other up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeartbeatPlan {
+    /// T1: the client beats after so long a silence.
+    pub client_interval: Duration,
+    /// T2: the server beats after so long a silence.
+    pub server_interval: Duration,
+    /// The peer is dead when the silence goes on for so long after a beat.
+    pub timeout: Duration,
+}
+
+/// How a resume went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResumeOutcome {
+    /// The device was not known.
+    New,
+    /// Its cursors fit the logs.
+    Resumed,
+    /// A log lives a new life, or lost entries the device had not acked.
+    Gap,
+}
+
+/// How a resume went, with counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resume {
+    /// In one word.
+    pub outcome: ResumeOutcome,
+    /// At most so many pushes wait.
+    pub waiting: u64,
+    /// At most so many were trimmed before they were acked.
+    pub missed: u64,
+}
+
+/// The first frame of a push stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Welcome {
+    /// Names the session.
+    pub session: SessionId,
+    /// Agreed heartbeats.
+    pub heartbeat: HeartbeatPlan,
+    /// Agreed in-flight window in pushes.
+    pub window: u32,
+    /// An unacked push is redelivered after so long.
+    pub ack_timeout: Duration,
+    /// How the resume went.
+    pub resume: Resume,
+    /// The server's wall clock.
+    pub server_time: Timestamp,
+    /// The device's subscriptions.
+    pub topics: Vec<TopicName>,
+}
+
+/// A frame on the push stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// Always the first.
+    Welcome(Box<Welcome>),
+    /// A message.
+    Push {
+        /// Running number on this stream, from 1.
+        seq: u64,
+        /// 1 plus the failed deliveries before this one.
+        attempt: u32,
+        /// The message.
+        entry: Entry,
+    },
+    /// Please connect anew.
+    Move {
+        /// Not before so long.
+        return_after: Duration,
+        /// The stream ends by itself after so long.
+        grace: Duration,
+    },
+    /// Always the last.
+    Close {
+        /// Why.
+        reason: CloseReason,
+        /// If it may return, not before so long.
+        return_after: Duration,
+    },
+}
+
+/// What to do with a push the device could not handle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Try again after a growing pause.
+    Retry,
+    /// Never again.
+    Reject,
+}
+
+/// "I got it and could not handle it."
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nack {
+    /// Which push.
+    pub seq: u64,
+    /// What to do with it.
+    pub verdict: Verdict,
+    /// Why, for the backend.
+    pub reason: String,
+}
+
+/// Which pushes are settled. Ranges are inclusive, checked to run forwards and bounded in number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ack {
+    /// Handled.
+    pub acked: Vec<(u64, u64)>,
+    /// Not handled.
+    pub nacked: Vec<Nack>,
+    /// The session the device believes to talk to, in its text form; empty when it does not say.
+    pub session: String,
+}
+
+/// A request on a short stream of an open session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Settle pushes.
+    Ack(Ack),
+    /// Follow topics.
+    Subscribe(Vec<TopicName>),
+    /// Stop following topics.
+    Unsubscribe(Vec<TopicName>),
+    /// Change the session; `None` leaves a value as it is.
+    Update {
+        /// Least urgency it accepts.
+        urgency_floor: Option<Urgency>,
+        /// In-flight window it wants.
+        window: Option<u32>,
+    },
+}
+
+/// The answer on a short stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Pushes settled now, and seqs that were settled before.
+    Acked {
+        /// Settled by this request.
+        settled: u32,
+        /// Named, but settled before.
+        already_settled: u32,
+    },
+    /// Subscriptions after a `Subscribe`.
+    Subscribed {
+        /// How many the device has.
+        subscriptions: u32,
+    },
+    /// Subscriptions after an `Unsubscribe`.
+    Unsubscribed {
+        /// How many the device has.
+        subscriptions: u32,
+    },
+    /// What holds after an `Update`.
+    Updated {
+        /// Least urgency.
+        urgency_floor: Urgency,
+        /// In-flight window.
+        window: u32,
+    },
+}

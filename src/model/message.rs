@@ -1,0 +1,93 @@
+//! Messages: what a backend pushes and what a log holds.
+
+use bytes::Bytes;
+
+use crate::model::clock::Timestamp;
+use crate::model::id::{DeviceId, MessageId, TopicName, UserId};
+use crate::model::log::Offset;
+
+/// Whom a push is for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// Every device of a user.
+    User(UserId),
+    /// One device of a user.
+    Device(UserId, DeviceId),
+    /// Every device subscribed to a topic.
+    Topic(TopicName),
+}
+
+/// How urgent a message is (RFC 8030, section 5.3); ordered from least to most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Urgency {
+    /// Advertisements and the like.
+    VeryLow,
+    /// Topic updates.
+    Low,
+    /// Chat messages and the like.
+    #[default]
+    Normal,
+    /// Calls, time-critical alerts.
+    High,
+}
+
+impl Urgency {
+    /// All of them, least first.
+    pub const ALL: [Self; 4] = [Self::VeryLow, Self::Low, Self::Normal, Self::High];
+
+    /// The word of RFC 8030.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::VeryLow => "very-low",
+            Self::Low => "low",
+            Self::Normal => "normal",
+            Self::High => "high",
+        }
+    }
+
+    /// Reads the word of RFC 8030.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|urgency| urgency.as_str() == word)
+    }
+}
+
+/// What an answered push survives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Durability {
+    /// Synced to disk before the answer: survives power loss.
+    #[default]
+    Fsync,
+    /// Handed to the operating system before the answer: survives the death of the process.
+    Relaxed,
+    /// Not stored: goes to the devices that are online now, at most once.
+    None,
+}
+
+/// A stored, immutable message as one log holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its place in the log; zero for an online-only push, which has none.
+    pub offset: Offset,
+    /// Its id, the same in every delivery.
+    pub id: MessageId,
+    /// When the gateway accepted it.
+    pub accepted_at: Timestamp,
+    /// It is not delivered from this time on. [`Timestamp::ZERO`] for an online-only push.
+    pub expires_at: Timestamp,
+    /// How urgent it is.
+    pub urgency: Urgency,
+    /// Only this device of the user may have it; `None` for all that follow the log.
+    pub device: Option<DeviceId>,
+    /// Target, content type, attributes, payload: encoded once by `wire::body`, shared by every session.
+    pub body: Bytes,
+}
+
+impl Entry {
+    /// Whether it must not be delivered any more.
+    #[must_use]
+    pub fn expired(&self, now: Timestamp) -> bool {
+        self.offset > Offset::ZERO && self.expires_at <= now
+    }
+}

@@ -1,0 +1,12 @@
+//! Plain values that every room shares: ids, messages, frames, faults, close reasons, clock readings. No behaviour
+//! beyond what a value can know of itself, no I/O (the one exception, reading the clocks, is [`clock::Clock`]).
+
+pub mod clock;
+pub mod close;
+pub mod cursor;
+pub mod fault;
+pub mod frame;
+pub mod id;
+pub mod log;
+pub mod message;
+pub mod ranges;

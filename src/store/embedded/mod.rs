@@ -1,0 +1,1 @@
+//! The store of one node: logs and cursors in a data folder.
