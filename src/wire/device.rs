@@ -1,0 +1,365 @@
+//! The device protocol of `proto/pushline/v1/device.proto`: frames and answers to bytes, bytes to requests, for the
+//! gateway's side. What it accepts is checked: the values it returns are within the protocol's bounds.
+
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::Message;
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
+
+use crate::model::fault::{Code, Fault};
+use crate::model::frame::{Ack, Answer, Frame, Nack, Open, Request, ResumeOutcome, Verdict, Welcome};
+use crate::model::id::{DeviceId, TopicName};
+use crate::model::message::{Entry, Urgency};
+use crate::wire::body::{urgency_from_pb, urgency_to_pb};
+use crate::wire::{grpc, pb};
+
+/// The methods of the device service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Opens the push stream.
+    Open,
+    /// Settles pushes.
+    Ack,
+    /// Follows topics.
+    Subscribe,
+    /// Stops following topics.
+    Unsubscribe,
+    /// Changes the session.
+    Update,
+}
+
+impl Method {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Open, Self::Ack, Self::Subscribe, Self::Unsubscribe, Self::Update];
+
+    /// The `:path` of its requests.
+    #[must_use]
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Open => "/pushline.v1.Device/Open",
+            Self::Ack => "/pushline.v1.Device/Ack",
+            Self::Subscribe => "/pushline.v1.Device/Subscribe",
+            Self::Unsubscribe => "/pushline.v1.Device/Unsubscribe",
+            Self::Update => "/pushline.v1.Device/Update",
+        }
+    }
+
+    /// The method with this `:path`.
+    #[must_use]
+    pub fn from_path(path: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|method| method.path() == path)
+    }
+}
+
+/// Ranges and nacks one ack may hold.
+pub const ACK_RANGES_MAX: usize = 1024;
+/// Bytes of a nack's reason.
+pub const NACK_REASON_BYTES_MAX: usize = 256;
+/// Topics one subscribe may name.
+pub const TOPICS_PER_CALL_MAX: usize = 100;
+/// Bytes of the agent's name.
+pub const AGENT_BYTES_MAX: usize = 64;
+
+/// Field number of `OpenResponse.push`.
+const PUSH_FIELD: u32 = 2;
+
+/// Appends a frame with its gRPC prefix, all of it.
+pub fn put_frame(frame: &Frame, out: &mut BytesMut) {
+    match frame {
+        Frame::Push { seq, attempt, entry } => {
+            put_push_head(*seq, *attempt, entry, out);
+            out.put_slice(&entry.body);
+        }
+        Frame::Welcome(welcome) => put_control(pb::open_response::Frame::Welcome(welcome_to_pb(welcome)), out),
+        Frame::Move { return_after, grace } => put_control(
+            pb::open_response::Frame::Move(pb::Move {
+                return_after_ms: millis(*return_after),
+                grace_ms: millis(*grace),
+            }),
+            out,
+        ),
+        Frame::Close { reason, return_after } => put_control(
+            pb::open_response::Frame::Close(pb::Close {
+                code: reason.code(),
+                name: reason.name().to_owned(),
+                reason: reason.to_string(),
+                may_return: reason.may_return(),
+                return_after_ms: millis(*return_after),
+            }),
+            out,
+        ),
+    }
+}
+
+/// Appends all of a push but its body, which must follow: so a large body need not be copied for each device.
+pub fn put_push_head(seq: u64, attempt: u32, entry: &Entry, out: &mut BytesMut) {
+    let own = pb::Push {
+        seq,
+        attempt,
+        id: Bytes::copy_from_slice(entry.id.as_bytes()),
+        accepted_at_ms: entry.accepted_at.as_millis(),
+        expires_at_ms: entry.expires_at.as_millis(),
+        ..pb::Push::default()
+    };
+    let push = own.encoded_len() + entry.body.len();
+    // Key of field 2: one byte.
+    let message = 1 + encoded_len_varint(push as u64) + push;
+    out.reserve(grpc::PREFIX_BYTES + message);
+    grpc::put_prefix(message, out);
+    encode_key(PUSH_FIELD, WireType::LengthDelimited, out);
+    encode_varint(push as u64, out);
+    own.encode_raw(out);
+}
+
+fn put_control(frame: pb::open_response::Frame, out: &mut BytesMut) {
+    let message = pb::OpenResponse { frame: Some(frame) };
+    grpc::put_prefix(message.encoded_len(), out);
+    message.encode_raw(out);
+}
+
+fn welcome_to_pb(welcome: &Welcome) -> pb::Welcome {
+    let outcome = match welcome.resume.outcome {
+        ResumeOutcome::New => pb::resume::Outcome::New,
+        ResumeOutcome::Resumed => pb::resume::Outcome::Resumed,
+        ResumeOutcome::Gap => pb::resume::Outcome::Gap,
+    };
+    pb::Welcome {
+        session: welcome.session.to_string(),
+        heartbeat: Some(pb::Heartbeat {
+            client_interval_ms: millis(welcome.heartbeat.client_interval),
+            server_interval_ms: millis(welcome.heartbeat.server_interval),
+            timeout_ms: millis(welcome.heartbeat.timeout),
+        }),
+        window: welcome.window,
+        ack_timeout_ms: millis(welcome.ack_timeout),
+        resume: Some(pb::Resume {
+            outcome: outcome.into(),
+            waiting: welcome.resume.waiting,
+            missed: welcome.resume.missed,
+        }),
+        server_time_ms: welcome.server_time.as_millis(),
+        topics: welcome.topics.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn millis(span: Duration) -> u32 {
+    u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
+}
+
+/// The answer to a request, with its gRPC prefix.
+#[must_use]
+pub fn answer(answer: &Answer) -> Bytes {
+    match *answer {
+        Answer::Acked { settled, already_settled } => grpc::framed(&pb::AckResponse { settled, already_settled }),
+        Answer::Subscribed { subscriptions } => grpc::framed(&pb::SubscribeResponse { subscriptions }),
+        Answer::Unsubscribed { subscriptions } => grpc::framed(&pb::UnsubscribeResponse { subscriptions }),
+        Answer::Updated { urgency_floor, window } => {
+            grpc::framed(&pb::UpdateResponse { urgency_floor: urgency_to_pb(urgency_floor).into(), window })
+        }
+    }
+}
+
+/// Reads the body of an `Open`. `bearer` is the token of the request's metadata, which a token in the message overrides.
+///
+/// # Errors
+/// A [`Fault`] that tells the device what is wrong.
+pub fn open(body: Bytes, limit: usize, bearer: Option<&str>) -> Result<Open, Fault> {
+    let request: pb::OpenRequest = message(body, limit)?;
+    let urgency_floor = urgency_floor(request.urgency_floor)?.unwrap_or(Urgency::VeryLow);
+    let device = match request.device.as_str() {
+        "" => None,
+        name => Some(DeviceId::new(name).map_err(|why| invalid_name("device", &why))?),
+    };
+    if request.agent.len() > AGENT_BYTES_MAX {
+        return Err(Fault::new(Code::InvalidOption, format!("agent: give at most {AGENT_BYTES_MAX} bytes")));
+    }
+    let token = match (request.token.as_str(), bearer) {
+        ("", Some(bearer)) => bearer.to_owned(),
+        _ => request.token,
+    };
+    Ok(Open {
+        token,
+        device,
+        heartbeat: Duration::from_millis(request.heartbeat_ms.into()),
+        window: request.window,
+        urgency_floor,
+        agent: request.agent,
+    })
+}
+
+/// Reads the body of a request on an open session. `Open` is not one of them.
+///
+/// # Errors
+/// A [`Fault`] that tells the device what is wrong.
+pub fn request(method: Method, body: Bytes, limit: usize) -> Result<Request, Fault> {
+    match method {
+        Method::Open => Err(Fault::new(Code::SessionExists, "this connection has a session; open another connection")),
+        Method::Ack => ack(message(body, limit)?).map(Request::Ack),
+        Method::Subscribe => topics(message::<pb::SubscribeRequest>(body, limit)?.topics).map(Request::Subscribe),
+        Method::Unsubscribe => topics(message::<pb::UnsubscribeRequest>(body, limit)?.topics).map(Request::Unsubscribe),
+        Method::Update => {
+            let update: pb::UpdateRequest = message(body, limit)?;
+            let urgency_floor = match update.urgency_floor {
+                Some(floor) => Some(urgency_floor(floor)?.unwrap_or(Urgency::VeryLow)),
+                None => None,
+            };
+            Ok(Request::Update { urgency_floor, window: update.window })
+        }
+    }
+}
+
+fn message<M: Message + Default>(body: Bytes, limit: usize) -> Result<M, Fault> {
+    let bytes = grpc::unary(body, limit).map_err(|why| match why {
+        grpc::Error::Compressed => Fault::new(Code::UnsupportedEncoding, why.to_string()),
+        grpc::Error::TooLong { .. } => Fault::new(Code::RequestTooLarge, why.to_string()),
+        grpc::Error::Flag(_) | grpc::Error::NotOne => Fault::new(Code::Malformed, why.to_string()),
+    })?;
+    M::decode(bytes).map_err(|_| Fault::new(Code::Malformed, "the body is not the protobuf message of this method"))
+}
+
+fn ack(request: pb::AckRequest) -> Result<Ack, Fault> {
+    let refuse = |words: String| Err(Fault::new(Code::InvalidAck, words));
+    if request.acked.is_empty() && request.nacked.is_empty() {
+        return refuse("the ack names nothing; give at least one range or nack".into());
+    }
+    if request.acked.len() + request.nacked.len() > ACK_RANGES_MAX {
+        return refuse(format!("the ack has more than {ACK_RANGES_MAX} ranges and nacks; split it"));
+    }
+    let mut acked = Vec::with_capacity(request.acked.len());
+    for range in request.acked {
+        if range.from == 0 || range.from > range.upto {
+            return refuse(format!("range {} to {}: seqs begin at 1 and ranges run forwards", range.from, range.upto));
+        }
+        acked.push((range.from, range.upto));
+    }
+    let mut nacked = Vec::with_capacity(request.nacked.len());
+    for nack in request.nacked {
+        let Ok(verdict) = pb::nack::Verdict::try_from(nack.verdict) else {
+            return refuse(format!("nack of seq {}: unknown verdict {}", nack.seq, nack.verdict));
+        };
+        if nack.seq == 0 {
+            return refuse("nack of seq 0: seqs begin at 1".into());
+        }
+        if nack.reason.len() > NACK_REASON_BYTES_MAX {
+            return refuse(format!("nack of seq {}: the reason has over {NACK_REASON_BYTES_MAX} bytes", nack.seq));
+        }
+        let verdict = match verdict {
+            pb::nack::Verdict::Retry => Verdict::Retry,
+            pb::nack::Verdict::Reject => Verdict::Reject,
+        };
+        nacked.push(Nack { seq: nack.seq, verdict, reason: nack.reason });
+    }
+    Ok(Ack { acked, nacked, session: request.session })
+}
+
+fn topics(names: Vec<String>) -> Result<Vec<TopicName>, Fault> {
+    if names.is_empty() || names.len() > TOPICS_PER_CALL_MAX {
+        return Err(Fault::new(Code::InvalidOption, format!("topics: name 1 to {TOPICS_PER_CALL_MAX} in one call")));
+    }
+    names.iter().map(|name| TopicName::new(name).map_err(|why| invalid_name("topic", &why))).collect()
+}
+
+fn invalid_name(what: &str, why: &crate::model::id::NameError) -> Fault {
+    Fault::new(Code::InvalidName, format!("{what}: {why}"))
+}
+
+fn urgency_floor(number: i32) -> Result<Option<Urgency>, Fault> {
+    match pb::Urgency::try_from(number) {
+        Ok(urgency) => Ok(urgency_from_pb(urgency)),
+        Err(_) => Err(Fault::new(Code::InvalidOption, format!("urgency_floor: unknown urgency {number}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::{Bytes, BytesMut};
+    use prost::Message;
+
+    use super::{Method, put_frame, request};
+    use crate::model::clock::Timestamp;
+    use crate::model::fault::Code;
+    use crate::model::frame::{Frame, Request};
+    use crate::model::id::{MessageId, UserId};
+    use crate::model::log::Offset;
+    use crate::model::message::{Entry, Target, Urgency};
+    use crate::wire::body::{self, Content};
+    use crate::wire::{grpc, pb};
+
+    #[test]
+    fn a_push_reads_as_one_protobuf_message_whatever_its_size() {
+        for size in [0, 1, 100, 127, 128, 20_000, 1 << 20] {
+            let content = Content {
+                target: Target::User(UserId::new("u").expect("a name")),
+                content_type: "a/b".into(),
+                attributes: [("k".into(), "v".into())].into(),
+                payload: vec![7; size].into(),
+                urgency: Urgency::High,
+                collapse_key: String::new(),
+            };
+            let entry = Entry {
+                offset: Offset(9),
+                id: MessageId::new(5, [1; 10]),
+                accepted_at: Timestamp::from_millis(5),
+                expires_at: Timestamp::from_millis(70),
+                urgency: Urgency::High,
+                device: None,
+                body: body::encode(&content),
+            };
+            let mut out = BytesMut::new();
+            put_frame(&Frame::Push { seq: 300, attempt: 2, entry }, &mut out);
+            let message = grpc::unary(out.freeze(), 2 << 20).expect("one whole message");
+            let Some(pb::open_response::Frame::Push(push)) = pb::OpenResponse::decode(message).expect("protobuf").frame
+            else {
+                panic!("not a push")
+            };
+            assert_eq!((push.seq, push.attempt, push.accepted_at_ms, push.expires_at_ms), (300, 2, 5, 70));
+            assert_eq!(&push.id[..], MessageId::new(5, [1; 10]).as_bytes());
+            assert_eq!(body::content_from_pb(push), Some(content));
+        }
+    }
+
+    fn refusal(method: Method, message: &impl Message) -> Code {
+        request(method, grpc::framed(message), 4096).expect_err("this must be refused").code
+    }
+
+    #[test]
+    fn what_is_wrong_is_refused_with_its_code() {
+        let range = |from, upto| pb::SeqRange { from, upto };
+        let nack = |seq, verdict, reason: &str| pb::Nack { seq, verdict, reason: reason.into() };
+        for (acked, nacked) in [
+            (vec![], vec![]),
+            (vec![range(0, 3)], vec![]),
+            (vec![range(4, 3)], vec![]),
+            (vec![range(1, 1); 600], vec![nack(1, 0, ""); 600]),
+            (vec![], vec![nack(0, 0, "")]),
+            (vec![], vec![nack(1, 9, "")]),
+            (vec![], vec![nack(1, 0, &"x".repeat(257))]),
+        ] {
+            let ack = pb::AckRequest { acked, nacked, session: String::new() };
+            let got = request(Method::Ack, grpc::framed(&ack), 1 << 20).expect_err("this must be refused");
+            assert_eq!(got.code, Code::InvalidAck);
+        }
+        let topics = |names: &[&str]| pb::SubscribeRequest { topics: names.iter().map(ToString::to_string).collect() };
+        assert_eq!(refusal(Method::Subscribe, &topics(&[])), Code::InvalidOption);
+        assert_eq!(refusal(Method::Subscribe, &topics(&["a"; 101])), Code::InvalidOption);
+        assert_eq!(refusal(Method::Unsubscribe, &topics(&["a/b"])), Code::InvalidName);
+        assert_eq!(refusal(Method::Open, &pb::OpenRequest::default()), Code::SessionExists);
+        let update = pb::UpdateRequest { urgency_floor: Some(77), window: None };
+        assert_eq!(refusal(Method::Update, &update), Code::InvalidOption);
+        let cut = Bytes::from_static(b"\0\0\0\0\x09cut");
+        assert_eq!(request(Method::Ack, cut, 4096).expect_err("cut").code, Code::Malformed);
+        let garbage = Bytes::from_static(b"\0\0\0\0\x02\xff\xff");
+        assert_eq!(request(Method::Ack, garbage, 4096).expect_err("garbage").code, Code::Malformed);
+    }
+
+    #[test]
+    fn an_unset_floor_means_everything_and_an_absent_one_no_change() {
+        let update = |floor| {
+            let update = pb::UpdateRequest { urgency_floor: floor, window: Some(3) };
+            request(Method::Update, grpc::framed(&update), 4096).expect("a good request")
+        };
+        assert_eq!(update(None), Request::Update { urgency_floor: None, window: Some(3) });
+        assert_eq!(update(Some(0)), Request::Update { urgency_floor: Some(Urgency::VeryLow), window: Some(3) });
+    }
+}
