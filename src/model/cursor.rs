@@ -1,8 +1,9 @@
-//! A device's place in one log.
+//! A device's place in one log, and what follows from it.
 
 use std::collections::BTreeMap;
 
-use crate::model::log::{Epoch, Offset};
+use crate::model::clock::Timestamp;
+use crate::model::log::{Epoch, Head, LogId, Offset};
 use crate::model::ranges::Ranges;
 
 /// What one device has settled in one log. Two states of the same cursor merge by union, so a late write of an older
@@ -37,6 +38,32 @@ impl Cursor {
         }
         self.attempts.retain(|offset, _| !self.settled.contains(offset.0));
     }
+}
+
+/// A log that a device follows, as it stands when the device opens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Following {
+    /// The log.
+    pub log: LogId,
+    /// What the device has settled in it. Its epoch may differ from the head's: then the cursor is void.
+    pub cursor: Cursor,
+    /// The log's head.
+    pub head: Head,
+}
+
+/// A message that is given up for one device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dead {
+    /// The log it stands in.
+    pub log: LogId,
+    /// Its place there.
+    pub offset: Offset,
+    /// Failed deliveries.
+    pub attempts: u32,
+    /// The last reason.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
 }
 
 #[cfg(test)]

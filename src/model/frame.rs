@@ -138,6 +138,10 @@ pub struct Ack {
     pub session: String,
 }
 
+/// Names a request on a link until it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ticket(pub u32);
+
 /// A request on a short stream of an open session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {

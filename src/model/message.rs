@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::model::clock::Timestamp;
 use crate::model::id::{DeviceId, MessageId, TopicName, UserId};
-use crate::model::log::Offset;
+use crate::model::log::{Head, Offset};
 
 /// Whom a push is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -90,4 +90,16 @@ impl Entry {
     pub fn expired(&self, now: Timestamp) -> bool {
         self.offset > Offset::ZERO && self.expires_at <= now
     }
+}
+
+/// A piece of a log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Entries that stand and have not expired, by offset.
+    pub entries: Vec<Entry>,
+    /// The page knows everything after the given offset up to and including this one: what is not in `entries` is gone
+    /// for good. At least the last entry's offset; the head when the end was reached.
+    pub looked: Offset,
+    /// The log as it was when the page was read.
+    pub head: Head,
 }

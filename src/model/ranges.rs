@@ -66,6 +66,15 @@ impl Ranges {
         self.spans.last_key_value().map_or(0, |(_, &last)| last)
     }
 
+    /// The smallest number from `from` on that is not in the set.
+    #[must_use]
+    pub fn first_gap(&self, from: u64) -> u64 {
+        match self.spans.range(..=from).next_back() {
+            Some((_, &last)) if last >= from => last.saturating_add(1),
+            _ => from,
+        }
+    }
+
     /// How many ranges the set is stored as.
     #[must_use]
     pub fn spans(&self) -> usize {

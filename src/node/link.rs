@@ -4,11 +4,7 @@
 use std::task::{Context, Poll};
 
 use crate::model::fault::Fault;
-use crate::model::frame::{Answer, Frame, Request};
-
-/// Names a request on a link until it is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Ticket(pub u32);
+use crate::model::frame::{Answer, Frame, Request, Ticket};
 
 /// What a link reports.
 #[derive(Debug)]

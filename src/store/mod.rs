@@ -16,8 +16,10 @@ use bytes::Bytes;
 
 use crate::model::clock::Timestamp;
 use crate::model::cursor::Cursor;
+pub use crate::model::cursor::{Dead, Following};
 use crate::model::id::{DeviceId, MessageId, Receiver, TenantId, TopicName, UserId};
 use crate::model::log::{Epoch, Head, LogId, Offset};
+pub use crate::model::message::Page;
 use crate::model::message::{Durability, Entry, Urgency};
 
 /// An answer on its way. Dropping it does not undo a write that was queued.
@@ -134,29 +136,6 @@ pub struct Appended {
     pub duplicate: bool,
 }
 
-/// A piece of a log.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Page {
-    /// Entries that stand and have not expired, by offset.
-    pub entries: Vec<Entry>,
-    /// The page knows everything after the given offset up to and including this one: what is not in `entries` is gone
-    /// for good. At least the last entry's offset; the head when the end was reached.
-    pub looked: Offset,
-    /// The log as it was when the page was read.
-    pub head: Head,
-}
-
-/// A log that a device follows, as it stands when the device opens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Following {
-    /// The log.
-    pub log: LogId,
-    /// What the device has settled in it. Its epoch may differ from the head's: then the cursor is void.
-    pub cursor: Cursor,
-    /// The log's head.
-    pub head: Head,
-}
-
 /// What the store knows of a device that opens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opened {
@@ -175,21 +154,6 @@ pub struct Commit {
     pub cursors: Vec<(LogId, Cursor)>,
     /// Messages that are given up for this device.
     pub dead: Vec<Dead>,
-}
-
-/// A message that is given up for one device.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dead {
-    /// The log it stands in.
-    pub log: LogId,
-    /// Its place there.
-    pub offset: Offset,
-    /// Failed deliveries.
-    pub attempts: u32,
-    /// The last reason.
-    pub reason: String,
-    /// When.
-    pub at: Timestamp,
 }
 
 /// What became of a message.
@@ -311,7 +275,8 @@ pub trait Store: Send + Sync + 'static {
     fn unsubscribe(&self, receiver: &Receiver, topics: Vec<TopicName>) -> Answer<u32>;
 
     /// Merges cursors and records dead messages. Answers when the operating system has them: they survive the death of
-    /// the process, and a power cut costs at most a redelivery. Cursors of logs not followed any more are ignored.
+    /// the process, and a power cut costs at most a redelivery. Ignored are cursors of logs not followed any more, and
+    /// those whose epoch is not the log's. One whose epoch is the log's replaces a stored one of another epoch.
     fn commit(&self, commit: Commit) -> Answer<()>;
 
     /// What is known of a message; `None` for one never accepted, of another tenant, or long gone.

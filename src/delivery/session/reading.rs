@@ -1,0 +1,273 @@
+//! How a session finds what to send: hints, pages, heads, and whose turn it is.
+
+use crate::delivery::feed::Feed;
+use crate::delivery::session::{Output, Phase, Reading, Session};
+use crate::model::clock::Now;
+use crate::model::cursor::Following;
+use crate::model::frame::Frame;
+use crate::model::log::{Epoch, Head, LogId, Offset};
+use crate::model::message::{Entry, Page};
+
+/// Header bytes of a push on the wire, for the estimate of what is unsent until the link reports it.
+const PUSH_HEAD_BYTES: usize = 64;
+
+/// A cursor of so many ranges is worth looking for entries that are gone, at the pace of the heads. A guess: below it
+/// the cursor encodes to about a kilobyte.
+const RESCAN_SPANS: usize = 64;
+
+impl Session {
+    pub(super) fn follow(&mut self, following: Vec<Following>) {
+        for following in following {
+            if let Err(at) = self.position(&following.log) {
+                self.feeds.insert(at, Feed::new(following));
+                self.queue(at);
+            }
+        }
+    }
+
+    pub(super) fn unfollow(&mut self, logs: &[LogId]) {
+        for log in logs {
+            let Ok(at) = self.position(log) else { continue };
+            self.feeds.remove(at);
+            self.turns.retain(|queued| queued != log);
+            self.window.remove_log(log);
+            if let Some(Reading::Next(of, _) | Reading::Again(_, of, _)) = &self.reading
+                && of == log
+            {
+                self.reading = Some(Reading::Stale);
+            }
+        }
+    }
+
+    /// A hint came. The entry goes out at once only if it is the very next one and nothing waits before it.
+    pub(super) fn grown(
+        &mut self,
+        now: Now,
+        log: &LogId,
+        epoch: Epoch,
+        last: Offset,
+        entry: Option<Entry>,
+        out: &mut Vec<Output>,
+    ) {
+        let Ok(at) = self.position(log) else { return };
+        let feed = &mut self.feeds[at];
+        // A hint of another life of the log is old or new, who knows: the heads will tell.
+        if feed.head.epoch != epoch || last <= feed.head.last {
+            return;
+        }
+        feed.head.last = last;
+        let next = entry.filter(|entry| entry.offset == feed.next && !feed.queued);
+        match next {
+            Some(entry) if self.phase == Phase::Open && self.reading.is_none() && self.window.first_due().is_none() => {
+                let offset = entry.offset;
+                if self.offer(now, at, entry, out) {
+                    self.feeds[at].advance(offset.next());
+                } else {
+                    self.queue(at);
+                }
+            }
+            _ => self.queue(at),
+        }
+    }
+
+    /// A push that no log holds: now or never.
+    pub(super) fn online(&mut self, now: Now, entry: Entry, out: &mut Vec<Output>) {
+        let other = entry.device.as_ref().is_some_and(|device| *device != self.terms.device);
+        if other || entry.urgency < self.terms.urgency_floor {
+            return;
+        }
+        if !self.has_room() {
+            self.tally.dropped += 1;
+            return;
+        }
+        let deadline = now.moment + self.options.ack_timeout;
+        let seq = self.window.send(None, 0, deadline);
+        self.put(now, seq, 0, entry, out);
+    }
+
+    /// A page came.
+    pub(super) fn page(&mut self, now: Now, page: Page, out: &mut Vec<Output>) {
+        let (log, reading) = match self.reading.take() {
+            Some(Reading::Next(log, after)) => (log, Ok(after)),
+            Some(Reading::Again(seq, log, offset)) => (log, Err((seq, offset))),
+            Some(Reading::Stale) | None => return,
+        };
+        let Ok(at) = self.position(&log) else { return };
+        if page.head.epoch != self.feeds[at].head.epoch {
+            return self.reset(at, page.head);
+        }
+        self.feeds[at].learn(page.head);
+        match reading {
+            Ok(after) => self.next_page(now, at, after, page, out),
+            Err((seq, offset)) => self.again(now, at, seq, offset, page, out),
+        }
+        if self.feeds[at].behind() {
+            self.queue(at);
+        }
+    }
+
+    /// Offers a piece of the log in order, up to the first entry that finds no room. What the page does not hold is
+    /// gone for good and counts as settled: holes never stall a cursor.
+    fn next_page(&mut self, now: Now, at: usize, mut after: Offset, page: Page, out: &mut Vec<Output>) {
+        for entry in page.entries {
+            let offset = entry.offset;
+            self.feeds[at].settle(after.next(), Offset(offset.0 - 1));
+            if !self.offer(now, at, entry, out) {
+                return self.feeds[at].advance(offset);
+            }
+            after = offset;
+        }
+        self.feeds[at].settle(after.next(), page.looked);
+        self.feeds[at].advance(after.max(page.looked).next());
+    }
+
+    /// Sends a push that is due again, if it still stands.
+    fn again(&mut self, now: Now, at: usize, seq: u64, offset: Offset, page: Page, out: &mut Vec<Output>) {
+        let Some(attempts) = self.window.flight(seq).map(|flight| flight.attempts) else { return };
+        let stands = |entry: &Entry| entry.offset == offset && !entry.expired(now.wall);
+        match page.entries.into_iter().next().filter(stands) {
+            None => {
+                self.window.remove(seq);
+                self.feeds[at].settle(offset, offset);
+            }
+            // The floor was raised after it was sent once. It keeps its place in the window: a late ack still counts.
+            Some(entry) if entry.urgency < self.terms.urgency_floor => {
+                self.window.rest(seq, attempts, now.moment + self.options.retry_pause_max);
+            }
+            // Online-only pushes may have taken the room meanwhile; it stays due.
+            Some(_) if self.unsent >= self.options.unsent_bytes_max => {}
+            Some(entry) => {
+                let deadline = now.moment + self.options.ack_timeout;
+                let Some(seq) = self.window.resend(seq, deadline) else { return };
+                self.put(now, seq, attempts, entry, out);
+            }
+        }
+    }
+
+    /// Offers an entry; false when it finds no room and must be read again later.
+    fn offer(&mut self, now: Now, at: usize, entry: Entry, out: &mut Vec<Output>) -> bool {
+        let room = self.has_room();
+        let feed = &mut self.feeds[at];
+        let offset = entry.offset;
+        let again = offset < feed.seen;
+        if feed.cursor.settled.contains(offset.0) || (again && self.window.holds(&feed.log, offset)) {
+            return true;
+        }
+        if entry.device.as_ref().is_some_and(|device| *device != self.terms.device) || entry.expired(now.wall) {
+            feed.settle(offset, offset);
+            return true;
+        }
+        if entry.urgency < self.terms.urgency_floor {
+            feed.withheld = true;
+            return true;
+        }
+        if !room || (!again && feed.cursor.settled.spans() >= self.options.settled_spans_max) {
+            return false;
+        }
+        let attempts = feed.cursor.attempts.get(&offset).copied().unwrap_or(0);
+        let deadline = now.moment + self.options.ack_timeout;
+        let seq = self.window.send(Some((feed.log.clone(), offset)), attempts, deadline);
+        self.put(now, seq, attempts, entry, out);
+        true
+    }
+
+    /// Hands a numbered push to the link.
+    fn put(&mut self, now: Now, seq: u64, attempts: u32, entry: Entry, out: &mut Vec<Output>) {
+        if self.unsent == 0 {
+            self.stalled_since = now.moment;
+        }
+        self.unsent += entry.body.len() + PUSH_HEAD_BYTES;
+        self.tally.sent += 1;
+        self.tally.again += u64::from(attempts > 0);
+        out.push(Output::Send(Frame::Push { seq, attempt: attempts + 1, entry }));
+    }
+
+    /// Heads came: what hints failed to say is known now.
+    pub(super) fn heads(&mut self, now: Now, heads: Vec<(LogId, Head)>) {
+        self.heads_at = now.moment + self.options.heads_interval;
+        for (log, head) in heads {
+            let Ok(at) = self.position(&log) else { continue };
+            if head.epoch != self.feeds[at].head.epoch {
+                self.reset(at, head);
+                continue;
+            }
+            let feed = &mut self.feeds[at];
+            feed.learn(head);
+            if feed.withheld && feed.cursor.settled.spans() >= RESCAN_SPANS {
+                feed.rescan();
+            }
+            self.queue(at);
+        }
+    }
+
+    /// What was withheld may go now.
+    pub(super) fn rescan_withheld(&mut self) {
+        for at in 0..self.feeds.len() {
+            if self.feeds[at].withheld {
+                self.feeds[at].rescan();
+                self.queue(at);
+            }
+        }
+    }
+
+    /// The log has a new life.
+    fn reset(&mut self, at: usize, head: Head) {
+        self.window.remove_log(&self.feeds[at].log.clone());
+        self.feeds[at].reset(head);
+        self.queue(at);
+    }
+
+    /// Puts a log in line to be read, if there is something to read.
+    pub(super) fn queue(&mut self, at: usize) {
+        let feed = &mut self.feeds[at];
+        if feed.behind() && !feed.queued {
+            feed.queued = true;
+            self.turns.push_back(feed.log.clone());
+        }
+    }
+
+    /// Reads what comes next, if there is room for it and no read is out.
+    pub(super) fn pump(&mut self, out: &mut Vec<Output>) {
+        if self.phase != Phase::Open || self.reading.is_some() || self.unsent >= self.options.unsent_bytes_max {
+            return;
+        }
+        if let Some(seq) = self.window.first_due() {
+            // Online-only pushes never rest, so what is due has a place.
+            let Some((log, offset)) = self.window.flight(seq).and_then(|flight| flight.place.clone()) else { return };
+            self.reading = Some(Reading::Again(seq, log.clone(), offset));
+            return self.read(log, Offset(offset.0 - 1), 1, out);
+        }
+        if !self.has_room() {
+            return;
+        }
+        while let Some(log) = self.turns.pop_front() {
+            let Ok(at) = self.position(&log) else { continue };
+            let feed = &mut self.feeds[at];
+            feed.queued = false;
+            let after = feed.skip_settled();
+            let crowded = feed.next >= feed.seen && feed.cursor.settled.spans() >= self.options.settled_spans_max;
+            if feed.behind() && !crowded {
+                let room = self.window_size as usize - self.window.len();
+                self.reading = Some(Reading::Next(log.clone(), after));
+                return self.read(log, after, room.min(self.options.page_entries), out);
+            }
+        }
+        self.turns = std::collections::VecDeque::new();
+    }
+
+    fn read(&mut self, log: LogId, after: Offset, entries: usize, out: &mut Vec<Output>) {
+        let room = self.options.unsent_bytes_max - self.unsent;
+        self.tally.reads += 1;
+        out.push(Output::Read { log, after, entries, bytes: room.min(self.options.page_bytes) });
+    }
+
+    fn has_room(&self) -> bool {
+        self.phase == Phase::Open
+            && self.window.len() < self.window_size as usize
+            && self.unsent < self.options.unsent_bytes_max
+    }
+
+    pub(super) fn position(&self, log: &LogId) -> Result<usize, usize> {
+        self.feeds.binary_search_by(|feed| feed.log.cmp(log))
+    }
+}

@@ -1,0 +1,197 @@
+//! How a session settles pushes: acks, nacks, acks that did not come, and the commit of what they changed.
+
+use std::time::Duration;
+
+use crate::delivery::session::{Output, Phase, Session};
+use crate::model::clock::Now;
+use crate::model::cursor::Dead;
+use crate::model::fault::{Code, Fault};
+use crate::model::frame::{Ack, Answer, Ticket, Verdict};
+use crate::model::log::LogId;
+
+/// Acks on their way to the store.
+#[derive(Debug, Default)]
+pub(super) struct Settling {
+    /// Requests that the commit that is out will answer, and the logs it writes; `None` while no commit is out.
+    under_way: Option<UnderWay>,
+    /// Requests that the next commit will answer. Bounded by the streams of the connection.
+    waiting: Vec<(Ticket, Answer)>,
+    /// Messages given up and not yet committed. Bounded by the window.
+    dead: Vec<Dead>,
+}
+
+/// The commit that is out.
+#[derive(Debug, Default)]
+struct UnderWay {
+    answering: Vec<(Ticket, Answer)>,
+    logs: Vec<LogId>,
+    dead: Vec<Dead>,
+}
+
+impl Session {
+    /// The device settles pushes. All of the request is checked before any of it is applied.
+    pub(super) fn ack(&mut self, now: Now, ticket: Ticket, ack: &Ack, out: &mut Vec<Output>) {
+        if let Err(fault) = self.check(ack) {
+            return out.push(Output::Answer(ticket, Err(fault)));
+        }
+        let (mut settled, mut named) = (0, 0_u64);
+        for &(from, upto) in &ack.acked {
+            named += upto - from + 1;
+            for seq in self.window.named(from, upto) {
+                self.settle(seq);
+                settled += 1;
+            }
+        }
+        self.tally.acked += u64::from(settled);
+        for nack in &ack.nacked {
+            named += 1;
+            if self.window.flight(nack.seq).is_some() {
+                self.failed(now, nack.seq, nack.verdict == Verdict::Reject, &nack.reason);
+                self.tally.nacked += 1;
+                settled += 1;
+            }
+        }
+        let already_settled = u32::try_from(named.saturating_sub(settled.into())).unwrap_or(u32::MAX);
+        self.settling.waiting.push((ticket, Answer::Acked { settled, already_settled }));
+        self.commit(out);
+    }
+
+    fn check(&self, ack: &Ack) -> Result<(), Fault> {
+        if self.over() {
+            return Err(Fault::new(Code::SessionEnded, "the session has ended; what is not acked will be redelivered"));
+        }
+        let session = self.terms.welcome.session.to_string();
+        if !ack.session.is_empty() && ack.session != session {
+            let words = format!("this connection's session is {session}; seqs of another session mean nothing here");
+            return Err(Fault::new(Code::SessionMismatch, words));
+        }
+        let last = self.window.last_seq();
+        let acked = ack.acked.iter().map(|&(_, upto)| upto);
+        match acked.chain(ack.nacked.iter().map(|nack| nack.seq)).find(|&seq| seq > last) {
+            Some(seq) => {
+                let words = format!("seq {seq} was not sent yet, the newest is {last}; nothing was applied");
+                Err(Fault::new(Code::FutureSeq, words))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// A push was handled.
+    fn settle(&mut self, seq: u64) {
+        let Some((log, offset)) = self.window.remove(seq).and_then(|flight| flight.place) else { return };
+        if let Ok(at) = self.position(&log) {
+            self.feeds[at].settle(offset, offset);
+            self.queue(at);
+        }
+    }
+
+    /// A delivery failed: the push rests and comes again, or is dead.
+    pub(super) fn failed(&mut self, now: Now, seq: u64, reject: bool, reason: &str) {
+        let Some(flight) = self.window.flight(seq) else { return };
+        let attempts = flight.attempts + 1;
+        let Some((log, offset)) = flight.place.clone() else {
+            self.window.remove(seq);
+            return;
+        };
+        let Ok(at) = self.position(&log) else { return };
+        if reject || attempts >= self.options.attempts_max {
+            self.window.remove(seq);
+            self.feeds[at].settle(offset, offset);
+            self.tally.dead += 1;
+            self.settling.dead.push(Dead { log, offset, attempts, reason: reason.to_owned(), at: now.wall });
+            return;
+        }
+        let feed = &mut self.feeds[at];
+        feed.cursor.attempts.insert(offset, attempts);
+        feed.changed = true;
+        let doublings = (attempts - 1).min(16);
+        let pause = (self.options.retry_pause_first * (1 << doublings)).min(self.options.retry_pause_max);
+        let pause = pause + self.chance(pause / 4);
+        self.window.rest(seq, attempts, now.moment + pause);
+    }
+
+    /// Commits dead messages without waiting for an ack.
+    pub(super) fn commit_dead(&mut self, out: &mut Vec<Output>) {
+        if !self.settling.dead.is_empty() {
+            self.commit(out);
+        }
+    }
+
+    /// Writes what has changed, unless a commit is out: then the next one takes it along, so that acks that come while
+    /// the store writes share a write.
+    fn commit(&mut self, out: &mut Vec<Output>) {
+        if self.settling.under_way.is_some() {
+            return;
+        }
+        let mut cursors = Vec::new();
+        for feed in self.feeds.iter_mut().filter(|feed| feed.changed) {
+            feed.changed = false;
+            cursors.push((feed.log.clone(), feed.cursor.clone()));
+        }
+        let answering = std::mem::take(&mut self.settling.waiting);
+        let dead = std::mem::take(&mut self.settling.dead);
+        if cursors.is_empty() && dead.is_empty() {
+            out.extend(answering.into_iter().map(|(ticket, answer)| Output::Answer(ticket, Ok(answer))));
+            return;
+        }
+        let logs = cursors.iter().map(|(log, _)| log.clone()).collect();
+        self.settling.under_way = Some(UnderWay { answering, logs, dead: dead.clone() });
+        out.push(Output::Commit(cursors, dead));
+    }
+
+    /// The store has answered a commit. After a failure the changes wait for the next ack or the end of the session.
+    pub(super) fn committed(&mut self, result: Result<(), Fault>, out: &mut Vec<Output>) {
+        let Some(under_way) = self.settling.under_way.take() else { return };
+        for (ticket, answer) in under_way.answering {
+            out.push(Output::Answer(ticket, result.clone().map(|()| answer)));
+        }
+        let failed = result.is_err();
+        if failed {
+            for log in &under_way.logs {
+                if let Ok(at) = self.position(log) {
+                    self.feeds[at].changed = true;
+                }
+            }
+            self.settling.dead.splice(0..0, under_way.dead);
+        }
+        match self.phase {
+            Phase::Closing(_) if failed => {
+                for (ticket, _) in std::mem::take(&mut self.settling.waiting) {
+                    out.push(Output::Answer(ticket, Err(Fault::new(Code::SessionEnded, "the session has ended"))));
+                }
+                self.closed(out);
+            }
+            Phase::Closing(_) => self.settle_accounts(out),
+            _ if !self.settling.waiting.is_empty() => self.commit(out),
+            _ if !failed => self.commit_dead(out),
+            _ => {}
+        }
+    }
+
+    /// Closing: writes what is left to write, then it is over.
+    pub(super) fn settle_accounts(&mut self, out: &mut Vec<Output>) {
+        self.commit(out);
+        if self.settling.under_way.is_none() {
+            self.closed(out);
+        }
+    }
+
+    fn closed(&mut self, out: &mut Vec<Output>) {
+        if let Phase::Closing(reason) = std::mem::replace(&mut self.phase, Phase::Closed) {
+            out.push(Output::Closed(reason));
+        }
+    }
+
+    /// A random span up to `most`.
+    pub(super) fn chance(&mut self, most: Duration) -> Duration {
+        // SplitMix64: one addition of state, good enough to spread a crowd.
+        let seed = &mut self.terms.seed;
+        *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = *seed;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+        let most = u64::try_from(most.as_micros()).unwrap_or(u64::MAX);
+        Duration::from_micros(if most == 0 { 0 } else { z % most })
+    }
+}
