@@ -7,6 +7,7 @@
 pub mod auth;
 pub mod bus;
 pub mod delivery;
+pub mod file;
 pub mod metrics;
 pub mod model;
 pub mod node;
