@@ -1,1 +1,176 @@
-//! auth
+//! Who may do what: device tokens and backend API keys. It does not know sockets, headers of a protocol or sessions.
+//!
+//! For development: the gateway signs the tokens itself. A login that issues them will change this room only.
+
+mod key;
+mod token;
+
+use std::fmt;
+use std::path::Path;
+
+use crate::model::clock::Timestamp;
+use crate::model::fault::{Code, Fault};
+use crate::model::id::{Receiver, TenantId};
+
+use key::{KeyRing, SigningKey};
+
+pub use key::{ApiKey, DEFAULT_TENANT, Error};
+pub use token::{Claims, TOKEN_BYTES_MAX};
+
+/// Issues and checks device tokens, and tells whose an API key is. Shows no secret when printed with `{:?}`.
+pub struct Authority {
+    /// Signs tokens and checks them; from the folder, never changed.
+    signing: SigningKey,
+    /// Every API key that is accepted, hashed; grows only by [`Authority::accept`].
+    ring: KeyRing,
+    /// The API key that was made for [`DEFAULT_TENANT`], for printing at the start.
+    own_key: ApiKey,
+}
+
+impl Authority {
+    /// Loads the signing key and the gateway's own API key from a folder, or makes them there. They hold across
+    /// restarts.
+    ///
+    /// # Errors
+    /// [`Error`] when the folder cannot be used or a file in it is not what it should be.
+    pub fn open(folder: &Path) -> Result<Self, Error> {
+        let signing = SigningKey::open(folder)?;
+        let own_key = ApiKey::open(folder)?;
+        let mut ring = KeyRing::default();
+        ring.add(&own_key)?;
+        Ok(Self { signing, ring, own_key })
+    }
+
+    /// Accepts another API key.
+    ///
+    /// # Errors
+    /// [`Error::AmbiguousKey`] when another tenant has the same key.
+    pub fn accept(&mut self, key: &ApiKey) -> Result<(), Error> {
+        self.ring.add(key)
+    }
+
+    /// The API key that was made for [`DEFAULT_TENANT`].
+    #[must_use]
+    pub const fn own_key(&self) -> &ApiKey {
+        &self.own_key
+    }
+
+    /// A token with which `receiver` may open a session until `expires_at` (rounded down to a second).
+    #[must_use]
+    pub fn issue(&self, receiver: &Receiver, expires_at: Timestamp, now: Timestamp) -> String {
+        token::issue(&self.signing, receiver, expires_at, now)
+    }
+
+    /// Checks a token and tells for whom it is.
+    ///
+    /// # Errors
+    /// [`Code::MissingCredentials`], [`Code::InvalidCredentials`] or [`Code::ExpiredToken`].
+    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Claims, Fault> {
+        token::verify(&self.signing, token, now)
+    }
+
+    /// The tenant whose API key this is.
+    ///
+    /// # Errors
+    /// [`Code::MissingCredentials`] or [`Code::InvalidCredentials`].
+    pub fn tenant_of(&self, api_key: &str) -> Result<TenantId, Fault> {
+        self.ring.tenant_of(api_key)
+    }
+}
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authority").field("own_key", &self.own_key).finish_non_exhaustive()
+    }
+}
+
+/// The credential in the value of an `authorization` header: what follows the word `Bearer` (RFC 6750, section 2.1; the
+/// word in any case, RFC 9110, section 11.1).
+///
+/// # Errors
+/// [`Code::MissingCredentials`] when there is no value, [`Code::InvalidCredentials`] when it is of another scheme.
+pub fn bearer(authorization: Option<&str>) -> Result<&str, Fault> {
+    let Some(value) = authorization else {
+        return Err(Fault::new(Code::MissingCredentials, "no credentials: send `authorization: Bearer CREDENTIAL`"));
+    };
+    match value.trim().split_once(' ') {
+        Some((scheme, credential)) if scheme.eq_ignore_ascii_case("bearer") => Ok(credential.trim_start()),
+        _ => Err(Fault::new(Code::InvalidCredentials, "the authorization is not of the form `Bearer CREDENTIAL`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{ApiKey, Authority, Error, bearer};
+    use crate::model::clock::Timestamp;
+    use crate::model::fault::Code;
+    use crate::model::id::{DeviceId, Receiver, TenantId, UserId};
+
+    const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+    fn receiver() -> Receiver {
+        Receiver {
+            tenant: TenantId::new("default").unwrap(),
+            user: UserId::new("ada").unwrap(),
+            device: DeviceId::new("phone").unwrap(),
+        }
+    }
+
+    #[test]
+    fn tokens_and_keys_hold_across_restarts() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Authority::open(folder.path()).unwrap();
+        let token = first.issue(&receiver(), NOW + Duration::from_secs(60), NOW);
+        let second = Authority::open(folder.path()).unwrap();
+        assert_eq!(second.verify(&token, NOW).unwrap().receiver, receiver());
+        assert_eq!(second.own_key().secret(), first.own_key().secret());
+        assert_eq!(second.tenant_of(first.own_key().secret()).unwrap().as_str(), "default");
+    }
+
+    #[test]
+    fn two_gateways_do_not_trust_each_other() {
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let [ours, theirs] = folders.each_ref().map(|folder| Authority::open(folder.path()).unwrap());
+        let token = theirs.issue(&receiver(), NOW + Duration::from_secs(60), NOW);
+        assert_eq!(ours.verify(&token, NOW).unwrap_err().code, Code::InvalidCredentials);
+        assert_eq!(ours.tenant_of(theirs.own_key().secret()).unwrap_err().code, Code::InvalidCredentials);
+    }
+
+    #[test]
+    fn configured_keys_name_their_tenant_and_must_be_unambiguous() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut authority = Authority::open(folder.path()).unwrap();
+        let key = ApiKey::parse("shop:0123456789abcdef0123456789abcdef").unwrap();
+        authority.accept(&key).unwrap();
+        authority.accept(&key).unwrap();
+        assert_eq!(authority.tenant_of(key.secret()).unwrap().as_str(), "shop");
+        let same = ApiKey::parse("bank:0123456789abcdef0123456789abcdef").unwrap();
+        assert!(matches!(authority.accept(&same), Err(Error::AmbiguousKey { .. })));
+        assert_eq!(authority.tenant_of(key.secret()).unwrap().as_str(), "shop");
+    }
+
+    #[test]
+    fn nothing_secret_is_printed() {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::open(folder.path()).unwrap();
+        let printed = format!("{authority:?} {:?}", authority.own_key());
+        assert!(!printed.contains("plk_"), "{printed}");
+    }
+
+    #[test]
+    fn bearer_takes_what_the_standard_allows_and_no_more() {
+        assert_eq!(bearer(Some("Bearer abc")).unwrap(), "abc");
+        assert_eq!(bearer(Some("bEARER  abc ")).unwrap(), "abc");
+        for (value, code) in [
+            (None, Code::MissingCredentials),
+            (Some(""), Code::InvalidCredentials),
+            (Some("Bearer"), Code::InvalidCredentials),
+            (Some("Basic abc"), Code::InvalidCredentials),
+            (Some("abc"), Code::InvalidCredentials),
+        ] {
+            assert_eq!(bearer(value).unwrap_err().code, code, "{value:?}");
+        }
+    }
+}
