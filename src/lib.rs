@@ -12,4 +12,5 @@ pub mod metrics;
 pub mod model;
 pub mod node;
 pub mod store;
+pub mod tls;
 pub mod wire;
