@@ -6,6 +6,7 @@
 
 pub mod auth;
 pub mod bus;
+pub mod config;
 pub mod delivery;
 pub mod file;
 pub mod metrics;

@@ -1,0 +1,394 @@
+//! Every option, written once: type, default, bounds and meaning. The structs, the list for lookup and printing, and the
+//! checks all come from here. It does not know where values come from.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::Value as Json;
+
+use crate::auth::ApiKey;
+use crate::config::kind::{
+    Address, Count, Expected, Filter, Folder, Format, Keys, Kind, LogFormat, OptionalFile, Raw, Size, Span, Switch,
+    Words,
+};
+use crate::store;
+
+/// One option of [`OPTIONS`].
+pub(super) struct Row {
+    /// `section.name`.
+    pub(super) key: &'static str,
+    /// The part before the dot.
+    pub(super) section: &'static str,
+    /// The part after the dot.
+    pub(super) name: &'static str,
+    /// What it is for: its doc comment.
+    meaning: &'static str,
+    /// What to write, in words.
+    pub(super) expected: &'static str,
+    /// The default, as one would write it; what is printed is read back from [`Config::default`].
+    #[cfg(test)]
+    default: &'static str,
+    /// Least and greatest value, as one would write them.
+    pub(super) bounds: Option<(&'static str, &'static str)>,
+    /// Values must not be shown.
+    pub(super) secret: bool,
+    /// Reads, checks and stores a value.
+    pub(super) set: fn(&mut Config, &Raw) -> Result<(), Unfit>,
+    /// The value that is in force.
+    pub(super) show: fn(&Config) -> Json,
+}
+
+/// Why a value was not taken.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unfit {
+    /// It is not what the option takes.
+    Value(Expected),
+    /// It is below the least or above the greatest value.
+    Bounds(&'static str, &'static str),
+}
+
+impl Row {
+    /// What the option is for, as running text.
+    pub(super) fn meaning(&self) -> String {
+        self.meaning.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    /// The default as [`Row::show`] would show it.
+    pub(super) fn default_shown(&self) -> Json {
+        (self.show)(&Config::default())
+    }
+}
+
+macro_rules! options {
+    ($(
+        $(#[doc = $about:literal])+
+        $section:ident: $struct:ident {
+            $(
+                $(#[doc = $doc:literal])+
+                $name:ident: $type:ty as $kind:ty = $default:literal $(in $least:literal..=$greatest:literal)?;
+            )+
+        }
+    )+) => {
+        /// What the gateway does, checked: nothing in it can be invalid.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct Config {
+            $(
+                $(#[doc = $about])+
+                pub $section: $struct,
+            )+
+        }
+
+        impl Default for Config {
+            fn default() -> Self {
+                Self { $($section: $struct::default(),)+ }
+            }
+        }
+
+        $(
+            $(#[doc = $about])+
+            #[derive(Clone, Debug, PartialEq, Eq)]
+            pub struct $struct {
+                $(
+                    $(#[doc = $doc])+
+                    pub $name: $type,
+                )+
+            }
+
+            impl Default for $struct {
+                fn default() -> Self {
+                    Self { $($name: read_constant::<$kind>($default),)+ }
+                }
+            }
+        )+
+
+        /// Sections with what they are about, in the order of printing.
+        pub(super) const SECTIONS: &[(&str, &str)] = &[$((stringify!($section), concat!($($about),+)),)+];
+
+        /// All options, in the order of printing.
+        pub(super) const OPTIONS: &[Row] = &[$($(
+            Row {
+                key: concat!(stringify!($section), ".", stringify!($name)),
+                section: stringify!($section),
+                name: stringify!($name),
+                meaning: concat!($($doc),+),
+                expected: <$kind as Kind>::EXPECTED,
+                #[cfg(test)]
+                default: $default,
+                bounds: options!(@bounds $($least, $greatest)?),
+                secret: <$kind as Kind>::SECRET,
+                set: |config, raw| {
+                    let value = <$kind as Kind>::read(raw).map_err(Unfit::Value)?;
+                    $(
+                        let bounds = read_constant::<$kind>($least)..=read_constant::<$kind>($greatest);
+                        if !bounds.contains(&value) {
+                            return Err(Unfit::Bounds($least, $greatest));
+                        }
+                    )?
+                    config.$section.$name = value;
+                    Ok(())
+                },
+                show: |config| <$kind as Kind>::write(&config.$section.$name),
+            },
+        )+)+];
+    };
+    (@bounds) => { None };
+    (@bounds $least:literal, $greatest:literal) => { Some(($least, $greatest)) };
+}
+
+options! {
+    /// Where the gateway listens.
+    listen: Listen {
+        /// Address for devices; always TLS.
+        devices: SocketAddr as Address = "127.0.0.1:7443";
+        /// Address for backends: gRPC, HTTP/JSON, health and metrics.
+        backend: SocketAddr as Address = "127.0.0.1:7080";
+    }
+
+    /// Certificates. Without any, a throw-away one is made in the data folder.
+    tls: Tls {
+        /// PEM file with the certificate and those between it and the root. Goes with `key`.
+        certificate: Option<PathBuf> as OptionalFile = "";
+        /// PEM file with the certificate's private key.
+        key: Option<PathBuf> as OptionalFile = "";
+        /// Names and addresses that a throw-away certificate is for, besides localhost, 127.0.0.1 and ::1.
+        names: Vec<String> as Words = "";
+        /// Backends must speak TLS too.
+        backend: bool as Switch = "false";
+        /// How often the files are looked at; a changed certificate is served without a restart.
+        reload_interval: Duration as Span = "10s" in "1s"..="1day";
+    }
+
+    /// What is kept on disk, and for how long.
+    store: Store {
+        /// Folder of everything that must last: messages, cursors, keys. Relative paths begin at the working directory.
+        data: PathBuf as Folder = "data";
+        /// Writes that may wait for the disk. Full: pushes are refused with `store_busy`.
+        queue_max: usize as Count<usize> = "10000" in "1"..="1000000";
+        /// Messages one inbox may hold. Full: those that all devices have settled go first; if there are none, the push is
+        /// refused with `log_full`.
+        inbox_entries_max: u64 as Count<u64> = "10000" in "1"..="100000000";
+        /// Messages one topic may hold. Full: the oldest go.
+        topic_entries_max: u64 as Count<u64> = "100000" in "1"..="100000000";
+        /// Devices one user may have. Full: a new device is refused with `too_many_devices`.
+        devices_per_user_max: u32 as Count<u32> = "32" in "1"..="10000";
+        /// Topics one device may follow. Full: the request is refused with `too_many_subscriptions`.
+        subscriptions_per_device_max: u32 as Count<u32> = "1000" in "1"..="100000";
+        /// A device that was not connected for so long is forgotten, with its cursors and subscriptions.
+        device_absence_max: Duration as Span = "60days" in "1h"..="3650days";
+        /// How long an idempotency key is remembered.
+        idempotency_window: Duration as Span = "1day" in "1s"..="28days";
+        /// How long it is remembered what became of a message after it expired or was replaced.
+        tombstone_ttl: Duration as Span = "1day" in "1s"..="28days";
+    }
+
+    /// How pushes reach a device: heartbeats, window, acks, redelivery.
+    session: Session {
+        /// Heartbeat interval for devices that name none: a side that received nothing for so long sends a PING.
+        heartbeat: Duration as Span = "55s" in "1s"..="1h";
+        /// Shortest interval a device may ask for; below it, its own PINGs are too many.
+        heartbeat_min: Duration as Span = "10s" in "1s"..="1h";
+        /// Longest interval a device may ask for.
+        heartbeat_max: Duration as Span = "10m" in "1s"..="1h";
+        /// A peer that does not answer a PING for so long is gone.
+        heartbeat_timeout: Duration as Span = "20s" in "100ms"..="10m";
+        /// Pushes that may be sent and not yet acked, for devices that name no number. The rest waits in the log.
+        window: u32 as Count<u32> = "64" in "1"..="65536";
+        /// Most a device may ask for.
+        window_max: u32 as Count<u32> = "1024" in "1"..="65536";
+        /// A push that is not acked for so long is sent again.
+        ack_timeout: Duration as Span = "1m" in "1s"..="1h";
+        /// Deliveries of one push to one device before it is given up there (dead letter).
+        attempts_max: u32 as Count<u32> = "5" in "1"..="100";
+        /// Pause before the first redelivery; it doubles with each one.
+        retry_pause_first: Duration as Span = "1s" in "1ms"..="1h";
+        /// Longest pause between redeliveries.
+        retry_pause_max: Duration as Span = "1m" in "1ms"..="1day";
+        /// How often an idle session looks at its logs by itself, in case a hint was lost.
+        heads_interval: Duration as Span = "40s" in "1s"..="1h";
+        /// A connection that takes no bytes for so long is closed.
+        write_stall: Duration as Span = "1m" in "1s"..="1h";
+        /// Bytes handed to a connection and not yet taken by its socket. Full: pushes wait in the log.
+        unsent_bytes_max: usize as Size = "256KiB" in "64KiB"..="64MiB";
+    }
+
+    /// What a push may be.
+    message: Message {
+        /// Largest payload. Larger ones are refused with `payload_too_large`.
+        payload_bytes_max: usize as Size = "64KiB" in "1B"..="1MiB";
+        /// Time to live of pushes that name none.
+        ttl: Duration as Span = "28days" in "1s"..="28days";
+        /// Longest time to live; longer ones are shortened, and the answer says so.
+        ttl_max: Duration as Span = "28days" in "1s"..="28days";
+    }
+
+    /// What one peer, and all of them, may take.
+    limits: Limits {
+        /// Connections of devices in all. Full: a new one is refused with `too_many_connections`.
+        connections_max: usize as Count<usize> = "15000" in "1"..="10000000";
+        /// Connections of one user. Full: a new one is refused with `too_many_user_connections`.
+        connections_per_user_max: usize as Count<usize> = "64" in "1"..="100000";
+        /// A connection whose TLS handshake takes longer is closed.
+        handshake_timeout: Duration as Span = "10s" in "100ms"..="10m";
+        /// A connection that sends no `Open` for so long after its handshake is closed.
+        open_timeout: Duration as Span = "10s" in "100ms"..="10m";
+        /// Streams open at once on one connection, the push stream included. Full: a new one is refused by HTTP/2.
+        streams_max: u32 as Count<u32> = "32" in "2"..="1000";
+        /// Headers of one request, as HTTP/2 counts them. More: the request is refused.
+        header_bytes_max: usize as Size = "8KiB" in "1KiB"..="1MiB";
+        /// Body of one request of a device. More: it is refused with `request_too_large`.
+        request_bytes_max: usize as Size = "64KiB" in "1KiB"..="4MiB";
+    }
+
+    /// How the gateway goes down on SIGTERM.
+    drain: Drain {
+        /// Devices are told to come back at times spread over this, so that they do not all come at once.
+        spread: Duration as Span = "10s" in "0s"..="1h";
+        /// The process ends after so long at the latest.
+        bound: Duration as Span = "30s" in "1s"..="2h";
+    }
+
+    /// Who may push.
+    auth: Auth {
+        /// API keys of backends besides the one in the data folder, each with its tenant. At least 32 characters each.
+        keys: Vec<ApiKey> as Keys = "";
+    }
+
+    /// What is logged. Never payloads or secrets.
+    log: Log {
+        /// Which lines are written.
+        filter: String as Filter = "info";
+        /// How they look.
+        format: Format as LogFormat = "text";
+    }
+}
+
+impl Store {
+    /// The part that the store itself obeys.
+    #[must_use]
+    pub const fn limits(&self) -> store::Limits {
+        store::Limits {
+            inbox_entries_max: self.inbox_entries_max,
+            topic_entries_max: self.topic_entries_max,
+            devices_per_user_max: self.devices_per_user_max,
+            subscriptions_per_device_max: self.subscriptions_per_device_max,
+            device_absence_max: self.device_absence_max,
+            idempotency_window: self.idempotency_window,
+            tombstone_ttl: self.tombstone_ttl,
+        }
+    }
+
+    /// Folder of the keys that make credentials.
+    #[must_use]
+    pub fn auth_folder(&self) -> PathBuf {
+        self.data.join("auth")
+    }
+
+    /// Folder of the throw-away certificate.
+    #[must_use]
+    pub fn certificate_folder(&self) -> PathBuf {
+        self.data.join("certs")
+    }
+
+    /// Folder of the logs and cursors.
+    #[must_use]
+    pub fn log_folder(&self) -> PathBuf {
+        self.data.join("store")
+    }
+}
+
+impl Config {
+    /// What no single option can tell: the pairs that do not fit, each with what to change.
+    pub(super) fn contradictions(&self) -> Vec<(&'static str, &'static str, &'static str)> {
+        let (session, message) = (&self.session, &self.message);
+        let clash = self.listen.devices == self.listen.backend && self.listen.devices.port() != 0;
+        let rules = [
+            (session.heartbeat_min > session.heartbeat, "session.heartbeat_min", "session.heartbeat", LESS),
+            (session.heartbeat > session.heartbeat_max, "session.heartbeat", "session.heartbeat_max", LESS),
+            (session.window > session.window_max, "session.window", "session.window_max", LESS),
+            (
+                session.retry_pause_first > session.retry_pause_max,
+                "session.retry_pause_first",
+                "session.retry_pause_max",
+                LESS,
+            ),
+            (message.ttl > message.ttl_max, "message.ttl", "message.ttl_max", LESS),
+            (self.drain.spread > self.drain.bound, "drain.spread", "drain.bound", LESS),
+            (clash, "listen.devices", "listen.backend", "must differ from"),
+            (self.tls.certificate.is_some() && self.tls.key.is_none(), "tls.certificate", "tls.key", "goes with"),
+            (self.tls.key.is_some() && self.tls.certificate.is_none(), "tls.key", "tls.certificate", "goes with"),
+        ];
+        rules.into_iter().filter(|rule| rule.0).map(|(_, one, other, relation)| (one, relation, other)).collect()
+    }
+}
+
+/// Reads a constant of the table.
+fn read_constant<K: Kind>(text: &str) -> K::Value {
+    match K::read(&Raw::Text(text.to_owned())) {
+        Ok(value) => value,
+        Err(expected) => unreachable!("the table above has `{text}`, and its test reads every constant: {expected}"),
+    }
+}
+
+/// The commonest relation of two options.
+const LESS: &str = "must not be greater than";
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::{Config, OPTIONS, Raw, SECTIONS, Unfit};
+    use crate::store;
+
+    #[test]
+    fn every_constant_is_valid_and_within_its_bounds() {
+        for row in OPTIONS {
+            let mut config = Config::default();
+            let given = [Some(row.default), row.bounds.map(|bounds| bounds.0), row.bounds.map(|bounds| bounds.1)];
+            for text in given.into_iter().flatten() {
+                assert_eq!((row.set)(&mut config, &Raw::Text(text.to_owned())), Ok(()), "{} = {text}", row.key);
+            }
+            assert!(!row.expected.is_empty() && row.meaning().ends_with('.'), "{}", row.key);
+        }
+        assert!(Config::default().contradictions().is_empty());
+    }
+
+    #[test]
+    fn a_value_is_stored_in_its_own_field() {
+        let mut shown_before = HashSet::new();
+        for row in OPTIONS.iter().filter(|row| row.bounds.is_some()) {
+            let (least, greatest) = row.bounds.unwrap();
+            let mut config = Config::default();
+            for text in [least, greatest] {
+                (row.set)(&mut config, &Raw::Text(text.to_owned())).unwrap();
+                shown_before.insert((row.key, (row.show)(&config).to_string()));
+            }
+            let changed = OPTIONS.iter().filter(|other| (other.show)(&config) != other.default_shown());
+            assert!(changed.into_iter().all(|other| other.key == row.key), "{}", row.key);
+        }
+        assert_eq!(shown_before.len(), 2 * OPTIONS.iter().filter(|row| row.bounds.is_some()).count());
+    }
+
+    #[test]
+    fn bounds_are_kept() {
+        let row = OPTIONS.iter().find(|row| row.key == "message.payload_bytes_max").unwrap();
+        let mut config = Config::default();
+        for text in ["0", "2MiB"] {
+            assert_eq!((row.set)(&mut config, &Raw::Text(text.into())), Err(Unfit::Bounds("1B", "1MiB")));
+        }
+        assert_eq!(config, Config::default(), "a refused value changes nothing");
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_rooms_that_obey_them() {
+        assert_eq!(Config::default().store.limits(), store::Limits::default());
+    }
+
+    #[test]
+    fn sections_and_rows_agree() {
+        let of_rows: HashSet<_> = OPTIONS.iter().map(|row| row.section).collect();
+        let listed: HashSet<_> = SECTIONS.iter().map(|(section, _)| *section).collect();
+        assert_eq!(of_rows, listed);
+        assert!(OPTIONS.iter().all(|row| row.key == format!("{}.{}", row.section, row.name)));
+    }
+}
