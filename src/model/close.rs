@@ -23,6 +23,17 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
+    /// All of them, by number; the text of the one that has one is a placeholder. For tables and counters.
+    pub const ALL: &[Self] = &[
+        Self::Drain,
+        Self::HeartbeatTimeout,
+        Self::SlowConsumer,
+        Self::StoreFailed,
+        Self::TakenOver,
+        Self::TokenExpired,
+        Self::Protocol("how"),
+    ];
+
     /// Stable number: 1xx may return, 2xx must not by itself.
     #[must_use]
     pub const fn code(&self) -> u32 {
@@ -81,5 +92,19 @@ impl fmt::Display for CloseReason {
             Self::Protocol(how) => write!(f, "the device broke the protocol: {how}"),
             Self::StoreFailed => f.write_str("the store failed; what was not acked is kept and will be redelivered"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::CloseReason;
+
+    #[test]
+    fn numbers_and_words_are_unique_and_ordered() {
+        assert!(CloseReason::ALL.windows(2).all(|pair| pair[0].code() < pair[1].code()));
+        let mut names: Vec<_> = CloseReason::ALL.iter().map(CloseReason::name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), CloseReason::ALL.len());
     }
 }
