@@ -14,4 +14,5 @@ pub mod model;
 pub mod node;
 pub mod store;
 pub mod tls;
+pub mod transport;
 pub mod wire;

@@ -1,5 +1,7 @@
 //! The bus of a deployment with one node: hands each hint straight to the node's own inlet.
 
+use std::sync::Arc;
+
 use crate::bus::{Bus, Hint, SharedInlet};
 
 /// A bus that ends where it begins.
@@ -15,6 +17,6 @@ impl Local {
 
 impl Bus for Local {
     fn publish(&self, hint: Hint) -> usize {
-        self.inlet.receive(&hint)
+        self.inlet.receive(&Arc::new(hint))
     }
 }

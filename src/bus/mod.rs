@@ -35,7 +35,7 @@ pub enum Hint {
 /// Where hints arrive. Never blocks: what cannot be kept is dropped.
 pub trait Inlet: Send + Sync + 'static {
     /// Takes a hint; answers how many sessions of this node it was handed to.
-    fn receive(&self, hint: &Hint) -> usize;
+    fn receive(&self, hint: &Arc<Hint>) -> usize;
 }
 
 /// Carries hints to every node, this one included.

@@ -24,6 +24,9 @@ pub trait Link: Send + 'static {
     /// Bytes received since the link began, of any kind: each is a sign of life.
     fn received_bytes(&self) -> u64;
 
+    /// Bytes sent since the link began, of any kind.
+    fn sent_bytes(&self) -> u64;
+
     /// Bytes of frames that were queued by [`Link::send`] and are not yet on their way. The session stops sending when
     /// they exceed its bound.
     fn unsent_bytes(&self) -> usize;

@@ -1,5 +1,192 @@
 //! The one hall where delivery, store and bus meet. It names no socket and no codec: transports give it links, the
 //! backend side gives it drafts.
 
+pub mod admit;
+pub mod connection;
+mod hub;
 pub mod link;
+mod mailbox;
 pub mod push;
+pub mod upkeep;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::auth::Authority;
+use crate::bus::{self, Bus};
+use crate::delivery::options::Options as DeliveryOptions;
+use crate::metrics::Metrics;
+use crate::model::clock::Clock;
+use crate::model::fault::{Code, Fault};
+use crate::model::id::{MessageId, TenantId};
+use crate::node::hub::Hub;
+use crate::store::{self, Store};
+
+pub use crate::store::{DeviceOutcome, DeviceState, Health, MessageRecord, MessageState};
+
+/// What an operator can set about a node.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// About sessions.
+    pub delivery: DeliveryOptions,
+    /// About pushes.
+    pub push: push::Limits,
+    /// Devices connected at once; more are refused at `Open`.
+    pub connections_max: usize,
+    /// Devices of one user connected at once; more are refused at `Open`.
+    pub user_connections_max: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            delivery: DeliveryOptions::default(),
+            push: push::Limits::default(),
+            connections_max: 15_000,
+            user_connections_max: 64,
+        }
+    }
+}
+
+/// A node: accepts pushes, holds sessions.
+pub struct Node {
+    clock: Clock,
+    delivery: Arc<DeliveryOptions>,
+    limits: push::Limits,
+    authority: Authority,
+    store: Arc<dyn Store>,
+    bus: Arc<dyn Bus>,
+    hub: Arc<Hub>,
+    metrics: Arc<Metrics>,
+    /// Cancelled when the node begins to drain.
+    drained: CancellationToken,
+    /// Everything that was spawned on the node's behalf and must end before the store is closed.
+    tasks: TaskTracker,
+    canary: tokio::sync::Mutex<Option<upkeep::Canary>>,
+}
+
+impl Node {
+    /// A node on a store.
+    #[must_use]
+    pub fn new(
+        options: Options,
+        clock: Clock,
+        authority: Authority,
+        store: Arc<dyn Store>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let hub = Arc::new(Hub::new(options.connections_max, options.user_connections_max));
+        Self {
+            clock,
+            delivery: Arc::new(options.delivery),
+            limits: options.push,
+            authority,
+            store,
+            bus: bus::open::open(Arc::clone(&hub) as bus::SharedInlet),
+            hub,
+            metrics,
+            drained: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            canary: tokio::sync::Mutex::new(None),
+        }
+    }
+
+    /// The clocks that everything here goes by.
+    #[must_use]
+    pub const fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub const fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Bounds of pushes.
+    #[must_use]
+    pub const fn limits(&self) -> &push::Limits {
+        &self.limits
+    }
+
+    /// How the store is doing.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.store.health()
+    }
+
+    /// Whether the node is being emptied: it takes no new sessions and no new pushes.
+    #[must_use]
+    pub fn draining(&self) -> bool {
+        self.drained.is_cancelled()
+    }
+
+    /// Devices connected now.
+    #[must_use]
+    pub fn connected(&self) -> usize {
+        self.hub.connected()
+    }
+
+    /// Where tasks that serve this node are spawned, so that [`Node::close`] can wait for them.
+    #[must_use]
+    pub const fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
+    /// The tenant that an API key belongs to.
+    ///
+    /// # Errors
+    /// [`Code::MissingCredentials`] or [`Code::InvalidCredentials`].
+    pub fn tenant_of(&self, api_key: &str) -> Result<TenantId, Fault> {
+        self.authority.tenant_of(api_key)
+    }
+
+    /// What is known of a message.
+    ///
+    /// # Errors
+    /// [`Code::MessageNotFound`], or the store's fault.
+    pub async fn message(&self, tenant: &TenantId, id: MessageId) -> Result<MessageRecord, Fault> {
+        let found = self.store.message(tenant, id, self.clock.now().wall).await.map_err(fault)?;
+        found.ok_or_else(|| Fault::new(Code::MessageNotFound, format!("no message {id} is known; it may be long gone")))
+    }
+
+    /// Empties the node: no new sessions, no new pushes; every device is asked to move at a moment of its own within
+    /// `spread`. Returns when all are gone, or after `bound`.
+    pub async fn drain(&self, spread: Duration, bound: Duration) {
+        self.drained.cancel();
+        self.tasks.close();
+        self.hub.drain(spread);
+        if tokio::time::timeout(bound, self.tasks.wait()).await.is_err() {
+            tracing::warn!(connected = self.connected(), "the time to drain is over; cutting who is left");
+        }
+    }
+
+    /// Brings everything to disk and ends the store.
+    ///
+    /// # Errors
+    /// The store's fault.
+    pub async fn close(&self) -> Result<(), Fault> {
+        self.store.close().await.map_err(fault)
+    }
+}
+
+/// What a caller is told when the store did not do what was asked.
+fn fault(error: store::Error) -> Fault {
+    let code = match error {
+        store::Error::Busy => Code::StoreBusy,
+        store::Error::LogFull(_) => Code::LogFull,
+        store::Error::IdempotencyConflict => Code::IdempotencyConflict,
+        store::Error::TooManyDevices(_) => Code::TooManyDevices,
+        store::Error::TooManySubscriptions(_) => Code::TooManySubscriptions,
+        store::Error::UnknownDevice => Code::SessionEnded,
+        store::Error::Failed(why) => {
+            // What failed is for the operator; the caller can only come back.
+            tracing::error!(%why, "the store failed");
+            return Fault::new(Code::StoreFailed, "the store failed; nothing more is accepted until it is restarted");
+        }
+    };
+    Fault::new(code, error.to_string())
+}

@@ -76,6 +76,8 @@ pub enum Input {
     },
     /// The session ends now.
     Close(CloseReason),
+    /// The device is gone: nothing can be said to it any more.
+    Gone,
 }
 
 /// What the session wants done.
@@ -102,8 +104,9 @@ pub enum Output {
     Commit(Vec<(LogId, Cursor)>, Vec<Dead>),
     /// Send a heartbeat.
     Ping,
-    /// It is over: end the stream after what is queued. Nothing comes after it but refusals of late requests.
-    Closed(CloseReason),
+    /// It is over: end the stream after what is queued. `None`: the device left by itself. Nothing comes
+    /// after it but refusals of late requests.
+    Closed(Option<CloseReason>),
 }
 
 /// Where the session is, see the picture at the top.
@@ -112,8 +115,8 @@ enum Phase {
     Open,
     /// Closes with [`CloseReason::Drain`] at this moment.
     Moving(Moment),
-    /// Waits for the commit that is out.
-    Closing(CloseReason),
+    /// Waits for the commit that is out; `None` when the device left by itself.
+    Closing(Option<CloseReason>),
     Closed,
 }
 
@@ -246,6 +249,10 @@ impl Session {
             Input::Deadline => self.lapse(now, out),
             Input::Drain { return_after, grace } => self.drain(now, return_after, grace, out),
             Input::Close(reason) => self.close(reason, out),
+            Input::Gone => {
+                self.phase = Phase::Closing(None);
+                self.settle_accounts(out);
+            }
         }
         self.pump(out);
     }
@@ -269,6 +276,12 @@ impl Session {
     #[must_use]
     pub const fn over(&self) -> bool {
         matches!(self.phase, Phase::Closing(_) | Phase::Closed)
+    }
+
+    /// Whether it follows a log.
+    #[must_use]
+    pub fn follows(&self, log: &LogId) -> bool {
+        self.position(log).is_ok()
     }
 
     /// What it has done so far.
@@ -348,7 +361,7 @@ impl Session {
         let (least, most) = reason.return_within();
         let return_after = least + self.chance(most.saturating_sub(least));
         out.push(Output::Send(Frame::Close { reason: reason.clone(), return_after }));
-        self.phase = Phase::Closing(reason);
+        self.phase = Phase::Closing(Some(reason));
         self.settle_accounts(out);
     }
 }

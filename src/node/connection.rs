@@ -1,0 +1,412 @@
+//! The task that owns a connection: it waits, feeds the session, and performs what the session wants. It decides
+//! nothing.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, Stream};
+use tokio::time::Sleep;
+
+use crate::bus::Hint;
+use crate::delivery::session::{Input, Output, Session, Tally};
+use crate::model::clock::{Moment, Now};
+use crate::model::close::CloseReason;
+use crate::model::fault::{Code, Fault};
+use crate::model::frame::{Answer, Frame, Request, Ticket};
+use crate::model::id::TopicName;
+use crate::model::log::{Head, LogId};
+use crate::model::message::Page;
+use crate::node::admit::Admitted;
+use crate::node::hub::Seat;
+use crate::node::link::{Event, Link};
+use crate::node::mailbox::Item;
+use crate::node::{Node, fault};
+use crate::store::{Commit, Error, Following};
+
+/// How long a closing link may take to write its last frames.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// How long a session that closes waits for its last commit.
+const LAST_COMMIT: Duration = Duration::from_secs(10);
+
+/// Inputs that are handled before the link is driven again: so what they send goes out in one write, and no crowd of
+/// hints keeps the link from its turn.
+const INPUTS_A_TURN: usize = 64;
+
+/// What the store has answered.
+enum Done {
+    Page(Option<Page>),
+    Heads(Vec<LogId>, Result<Vec<Head>, Error>),
+    Committed(Result<(), Error>),
+    Subscribed(Ticket, Vec<LogId>, Result<(Vec<Following>, u32), Error>),
+    Unsubscribed(Ticket, Vec<LogId>, Result<u32, Error>),
+}
+
+/// What woke the task.
+enum Wake {
+    Done(Done),
+    Mail(VecDeque<Item>),
+    Deadline,
+    Link(Event),
+    /// The link was driven; nothing happened on it but, perhaps, bytes.
+    Driven,
+}
+
+/// A session on a link.
+struct Connection<L> {
+    node: Arc<Node>,
+    link: L,
+    session: Session,
+    seat: Seat,
+    work: FuturesUnordered<Pin<Box<dyn Future<Output = Done> + Send>>>,
+    /// Subscribes and unsubscribes, one at a time so that their order holds. Bounded by the streams of the connection.
+    topics: VecDeque<(Ticket, Request)>,
+    topics_busy: bool,
+    /// Received bytes that the session was told of.
+    heard: u64,
+    /// Unsent bytes that the session was told of.
+    unsent: usize,
+    /// Sent bytes that the metrics have.
+    sent: u64,
+    /// What the metrics have of the session.
+    counted: Tally,
+    flying: usize,
+    /// A session that closes is over at this moment, whether or not its last commit was answered.
+    last_call: Moment,
+    /// Set when the session is over: why.
+    over: Option<Option<CloseReason>>,
+    out: Vec<Output>,
+}
+
+/// Serves a session on a link until either ends. Returns why; `None` when the device left by itself.
+pub async fn serve<L: Link>(node: Arc<Node>, link: L, admitted: Admitted) -> Option<CloseReason> {
+    let Admitted { session, id, seat, first } = admitted;
+    let receiver = seat.receiver().clone();
+    node.metrics.sessions.increment();
+    let mut connection = Connection {
+        node: Arc::clone(&node),
+        link,
+        session,
+        seat,
+        work: FuturesUnordered::new(),
+        topics: VecDeque::new(),
+        topics_busy: false,
+        heard: 0,
+        unsent: 0,
+        sent: 0,
+        counted: Tally::default(),
+        flying: 0,
+        last_call: Moment::NEVER,
+        over: None,
+        out: first,
+    };
+    connection.perform();
+    let gone = connection.run().await;
+    connection.count();
+    let Connection { mut link, seat, over, session, flying, .. } = connection;
+    let reason = over.flatten();
+    node.metrics.in_flight.subtract(flying as u64);
+    node.metrics.sessions.decrement();
+    node.metrics.session_closed(reason.as_ref());
+    let tally = session.tally();
+    drop(session);
+    // Recorded before the seat is free: a newer session of the device comes after it.
+    if let Err(error) = node.store.leave(&receiver, node.clock.now().wall).await {
+        tracing::warn!(%receiver, %error, "could not record that the device left");
+    }
+    drop(seat);
+    tracing::info!(%receiver, session = %id, reason = reason.as_ref().map_or("gone", CloseReason::name), ?tally, "session closed");
+    if !gone {
+        link.finish();
+        // The peer may never read the farewell: it has its time, then the link is dropped.
+        let _ = tokio::time::timeout(FAREWELL, farewell(&mut link)).await;
+    }
+    reason
+}
+
+/// Drives a link that was finished until it is gone; requests that still come are refused.
+async fn farewell<L: Link>(link: &mut L) {
+    loop {
+        match std::future::poll_fn(|context| link.poll_event(context)).await {
+            Event::Gone(_) => return,
+            Event::Request(ticket, _) => link.answer(ticket, Err(ended())),
+        }
+    }
+}
+
+fn ended() -> Fault {
+    Fault::new(Code::SessionEnded, "the session has ended; what is not acked will be redelivered")
+}
+
+impl<L: Link> Connection<L> {
+    /// Runs until the session is over; true when the link is gone as well.
+    async fn run(&mut self) -> bool {
+        let mut gone = false;
+        let mut timer = Box::pin(tokio::time::sleep(Duration::MAX));
+        let mut armed = Moment::NEVER;
+        let mut turn = 0;
+        while self.over.is_none() {
+            let deadline = self.deadline();
+            // The timer is moved only when it would ring too late; one that rings early costs a look.
+            if deadline < armed {
+                self.arm(&mut timer, deadline);
+                armed = deadline;
+            }
+            let wake = std::future::poll_fn(|context| self.poll(context, timer.as_mut(), &mut turn, gone)).await;
+            let now = self.node.clock.now();
+            match wake {
+                Wake::Done(done) => self.done(now, done),
+                Wake::Mail(items) => items.into_iter().for_each(|item| self.mail(now, item)),
+                Wake::Link(Event::Request(ticket, request)) => self.request(now, ticket, request),
+                Wake::Link(Event::Gone(why)) => {
+                    tracing::debug!(receiver = %self.seat.receiver(), %why, "link gone");
+                    gone = true;
+                    self.feed(now, Input::Gone);
+                }
+                Wake::Deadline if now.moment >= self.deadline() => {
+                    armed = Moment::NEVER;
+                    self.ring(now);
+                }
+                Wake::Deadline => armed = Moment::NEVER,
+                Wake::Driven => {}
+            }
+            self.look_at_link(now);
+        }
+        gone
+    }
+
+    /// Work, mail and deadline come before the link, so that all that is ready to be sent goes out in one write.
+    fn poll(&mut self, context: &mut Context<'_>, timer: Pin<&mut Sleep>, turn: &mut usize, gone: bool) -> Poll<Wake> {
+        *turn += 1;
+        if *turn <= INPUTS_A_TURN {
+            if let Poll::Ready(Some(done)) = Pin::new(&mut self.work).poll_next(context) {
+                return Poll::Ready(Wake::Done(done));
+            }
+            if let Poll::Ready(items) = self.seat.mailbox().poll(context) {
+                return Poll::Ready(Wake::Mail(items));
+            }
+            if timer.poll(context).is_ready() {
+                return Poll::Ready(Wake::Deadline);
+            }
+        }
+        let driven = std::mem::take(turn) > INPUTS_A_TURN;
+        if !gone && let Poll::Ready(event) = self.link.poll_event(context) {
+            return Poll::Ready(Wake::Link(event));
+        }
+        let changed = self.link.received_bytes() != self.heard || self.link.unsent_bytes() != self.unsent;
+        if driven || (changed && !gone) { Poll::Ready(Wake::Driven) } else { Poll::Pending }
+    }
+
+    fn deadline(&self) -> Moment {
+        self.session.deadline().min(self.last_call)
+    }
+
+    fn arm(&self, timer: &mut Pin<Box<Sleep>>, deadline: Moment) {
+        if let Some(instant) = self.node.clock.instant(deadline) {
+            timer.as_mut().reset(instant.into());
+        }
+    }
+
+    /// Tells the session what the link knows: any bytes are life, and how much waits to be written.
+    fn look_at_link(&mut self, now: Now) {
+        let heard = self.link.received_bytes();
+        if heard != self.heard {
+            self.node.metrics.received_bytes.add(heard - self.heard);
+            self.heard = heard;
+            self.feed(now, Input::Heard);
+        }
+        let unsent = self.link.unsent_bytes();
+        if unsent != self.unsent {
+            self.unsent = unsent;
+            self.feed(now, Input::Unsent(unsent));
+        }
+    }
+
+    fn feed(&mut self, now: Now, input: Input) {
+        self.session.handle(now, input, &mut self.out);
+        if self.session.over() && self.last_call == Moment::NEVER {
+            self.last_call = now.moment + LAST_COMMIT;
+        }
+        self.perform();
+        self.count();
+    }
+
+    /// Does all that the session wants.
+    fn perform(&mut self) {
+        for output in std::mem::take(&mut self.out) {
+            match output {
+                Output::Send(frame) => self.send(&frame),
+                Output::Answer(ticket, answer) => self.link.answer(ticket, answer),
+                Output::Read { log, after, entries, bytes } => {
+                    let page = self.node.store.read(&log, after, entries, bytes, self.node.clock.now().wall);
+                    self.work.push(Box::pin(async move {
+                        let page = page.await;
+                        Done::Page(page.inspect_err(|error| tracing::error!(%log, %error, "a read failed")).ok())
+                    }));
+                }
+                Output::Heads(logs) => {
+                    let heads = self.node.store.heads(logs.clone());
+                    self.work.push(Box::pin(async move { Done::Heads(logs, heads.await) }));
+                }
+                Output::Commit(cursors, dead) => {
+                    let receiver = self.seat.receiver().clone();
+                    let committed = self.node.store.commit(Commit { receiver, cursors, dead });
+                    self.work.push(Box::pin(async move { Done::Committed(committed.await) }));
+                }
+                Output::Ping => self.link.ping(),
+                Output::Closed(reason) => self.over = Some(reason),
+            }
+        }
+    }
+
+    fn send(&mut self, frame: &Frame) {
+        if let Frame::Push { entry, attempt, .. } = frame
+            && *attempt == 1
+        {
+            let waited = self.node.clock.now().wall.as_millis().saturating_sub(entry.accepted_at.as_millis());
+            self.node.metrics.delivery_latency.observe(Duration::from_millis(waited));
+        }
+        self.link.send(frame);
+    }
+
+    /// Brings the metrics up to what the session has done.
+    fn count(&mut self) {
+        let (tally, before, metrics) = (self.session.tally(), self.counted, &self.node.metrics);
+        if tally != before {
+            metrics.deliveries_first.add((tally.sent - tally.again) - (before.sent - before.again));
+            metrics.deliveries_again.add(tally.again - before.again);
+            metrics.acks.add(tally.acked - before.acked);
+            metrics.nacks.add(tally.nacked - before.nacked);
+            metrics.dead.add(tally.dead - before.dead);
+            self.counted = tally;
+        }
+        let flying = self.session.in_flight();
+        if flying > self.flying {
+            metrics.in_flight.add((flying - self.flying) as u64);
+        } else if flying < self.flying {
+            metrics.in_flight.subtract((self.flying - flying) as u64);
+        }
+        self.flying = flying;
+        let sent = self.link.sent_bytes();
+        metrics.sent_bytes.add(sent - self.sent);
+        self.sent = sent;
+    }
+
+    /// The deadline has come.
+    fn ring(&mut self, now: Now) {
+        if now.moment >= self.last_call {
+            tracing::warn!(receiver = %self.seat.receiver(), "the last commit was not answered in time");
+            self.over = Some(None);
+            return;
+        }
+        self.feed(now, Input::Deadline);
+    }
+
+    fn mail(&mut self, now: Now, item: Item) {
+        let input = match item {
+            Item::Grown(log, epoch, last) => Input::Grown { log, epoch, last, entry: None },
+            Item::Hint(hint) => match &*hint {
+                Hint::Grown { log, epoch, last, entry } => {
+                    Input::Grown { log: log.clone(), epoch: *epoch, last: *last, entry: entry.clone() }
+                }
+                Hint::Online { entry, .. } => Input::Online(entry.clone()),
+            },
+            Item::Close(reason) => Input::Close(reason),
+            Item::Drain { after } => Input::Drain { return_after: after, grace: after },
+        };
+        self.feed(now, input);
+    }
+
+    fn request(&mut self, now: Now, ticket: Ticket, request: Request) {
+        match request {
+            _ if self.session.over() => self.link.answer(ticket, Err(ended())),
+            Request::Ack(ack) => self.feed(now, Input::Ack(ticket, ack)),
+            Request::Update { urgency_floor, window } => self.feed(now, Input::Update(ticket, urgency_floor, window)),
+            Request::Subscribe(_) | Request::Unsubscribe(_) => {
+                self.topics.push_back((ticket, request));
+                self.next_topics();
+            }
+        }
+    }
+
+    /// Begins the next subscribe or unsubscribe, if none is under way.
+    fn next_topics(&mut self) {
+        if self.topics_busy {
+            return;
+        }
+        let Some((ticket, request)) = self.topics.pop_front() else { return };
+        let receiver = self.seat.receiver();
+        let tenant = receiver.tenant.clone();
+        let logs = |topics: &[TopicName]| -> Vec<LogId> {
+            topics.iter().map(|topic| LogId::Topic(tenant.clone(), topic.clone())).collect()
+        };
+        self.topics_busy = true;
+        match request {
+            Request::Subscribe(topics) => {
+                let logs = logs(&topics);
+                // The hub hears of the log before its head is read, so no hint falls between the two.
+                logs.iter().for_each(|log| self.seat.follow(log.clone()));
+                let subscribed = self.node.store.subscribe(self.seat.receiver(), topics);
+                self.work.push(Box::pin(async move { Done::Subscribed(ticket, logs, subscribed.await) }));
+            }
+            Request::Unsubscribe(topics) => {
+                let logs = logs(&topics);
+                let left = self.node.store.unsubscribe(receiver, topics);
+                self.work.push(Box::pin(async move { Done::Unsubscribed(ticket, logs, left.await) }));
+            }
+            Request::Ack(_) | Request::Update { .. } => self.topics_busy = false,
+        }
+    }
+
+    fn done(&mut self, now: Now, done: Done) {
+        match done {
+            Done::Page(page) => self.feed(now, Input::Page(page)),
+            Done::Heads(logs, Ok(heads)) => self.feed(now, Input::Heads(logs.into_iter().zip(heads).collect())),
+            Done::Heads(_, Err(error)) => {
+                tracing::warn!(%error, "heads could not be read; they will be read again");
+                self.feed(now, Input::Heads(Vec::new()));
+            }
+            Done::Committed(result) => self.feed(now, Input::Committed(result.map_err(fault))),
+            Done::Subscribed(ticket, logs, result) => {
+                let answer = match result {
+                    Ok((following, subscriptions)) => {
+                        self.feed(now, Input::Followed(following));
+                        // A hint may have come before the session followed: the heads tell what it said.
+                        let heads = self.node.store.heads(logs.clone());
+                        self.work.push(Box::pin(async move { Done::Heads(logs, heads.await) }));
+                        Ok(Answer::Subscribed { subscriptions })
+                    }
+                    Err(error) => {
+                        self.unfollow_unknown(&logs);
+                        Err(fault(error))
+                    }
+                };
+                self.topics_done(ticket, answer);
+            }
+            Done::Unsubscribed(ticket, logs, result) => {
+                if result.is_ok() {
+                    logs.iter().for_each(|log| self.seat.unfollow(log));
+                    self.feed(now, Input::Unfollowed(logs));
+                }
+                let answer = result.map(|subscriptions| Answer::Unsubscribed { subscriptions }).map_err(fault);
+                self.topics_done(ticket, answer);
+            }
+        }
+    }
+
+    fn topics_done(&mut self, ticket: Ticket, answer: Result<Answer, Fault>) {
+        self.link.answer(ticket, answer);
+        self.topics_busy = false;
+        self.next_topics();
+    }
+
+    /// A subscribe was refused: hints of logs that the session does not follow are not wanted.
+    fn unfollow_unknown(&mut self, logs: &[LogId]) {
+        for log in logs.iter().filter(|log| !self.session.follows(log)) {
+            self.seat.unfollow(log);
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Who is connected to this node, and who follows which log. It hands hints to mailboxes and decides nothing.
+
+use std::collections::HashMap;
+use std::collections::hash_map::{Entry, RandomState};
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::bus::{Hint, Inlet};
+use crate::model::close::CloseReason;
+use crate::model::fault::{Code, Fault};
+use crate::model::id::{Receiver, TenantId, UserId};
+use crate::model::log::LogId;
+use crate::node::mailbox::{Item, Mailbox};
+
+/// Locks that the followers are spread over, so that a push to one log does not wait for a push to another.
+const SHARDS: usize = 64;
+
+/// How long a newer connection waits for the older one of its device to write its last acks.
+const TAKE_OVER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Followers of logs, by mailbox id.
+type Followers = HashMap<LogId, HashMap<u64, Arc<Mailbox>>>;
+
+/// The hub of a node.
+pub(crate) struct Hub {
+    seats: Mutex<Seats>,
+    followers: Vec<RwLock<Followers>>,
+    hasher: RandomState,
+    next_id: AtomicU64,
+    /// Devices connected at once.
+    connections_max: usize,
+    /// Devices of one user connected at once.
+    user_connections_max: u32,
+}
+
+/// Who is connected.
+#[derive(Default)]
+struct Seats {
+    by_device: HashMap<Receiver, Arc<Place>>,
+    by_user: HashMap<(TenantId, UserId), u32>,
+}
+
+/// One connection's place at the hub.
+struct Place {
+    mailbox: Arc<Mailbox>,
+    /// The session is over: its last commit is answered and nothing of it will be written any more.
+    ended: CancellationToken,
+}
+
+/// A connection's hold on its place; given up by dropping it.
+pub(crate) struct Seat {
+    hub: Arc<Hub>,
+    receiver: Receiver,
+    place: Arc<Place>,
+    following: Vec<LogId>,
+}
+
+impl Hub {
+    pub(crate) fn new(connections_max: usize, user_connections_max: u32) -> Self {
+        Self {
+            seats: Mutex::default(),
+            followers: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            hasher: RandomState::new(),
+            next_id: AtomicU64::new(1),
+            connections_max,
+            user_connections_max,
+        }
+    }
+
+    /// Takes the place of a device. An older connection of the device is told to end, and has ended (or had its time)
+    /// when this returns: so what it acked is written before the newer session reads its cursors.
+    pub(crate) async fn sit(self: &Arc<Self>, receiver: Receiver) -> Result<Seat, Fault> {
+        let mailbox = Arc::new(Mailbox::new(self.next_id.fetch_add(1, Ordering::Relaxed)));
+        let place = Arc::new(Place { mailbox, ended: CancellationToken::new() });
+        let older = self.claim(&receiver, &place)?;
+        let seat = Seat { hub: Arc::clone(self), receiver, place, following: Vec::new() };
+        if let Some(older) = older {
+            older.mailbox.order(Item::Close(CloseReason::TakenOver));
+            if tokio::time::timeout(TAKE_OVER_PATIENCE, older.ended.cancelled()).await.is_err() {
+                tracing::warn!(receiver = %seat.receiver, "the older connection did not end in time; going on without it");
+            }
+        }
+        Ok(seat)
+    }
+
+    fn claim(&self, receiver: &Receiver, place: &Arc<Place>) -> Result<Option<Arc<Place>>, Fault> {
+        let mut seats = self.seats();
+        if let Some(taken) = seats.by_device.get_mut(receiver) {
+            return Ok(Some(std::mem::replace(taken, Arc::clone(place))));
+        }
+        if seats.by_device.len() >= self.connections_max {
+            let words = format!("this node holds {} connections, its limit; try again later", self.connections_max);
+            return Err(Fault::new(Code::TooManyConnections, words));
+        }
+        let of_user = seats.by_user.entry((receiver.tenant.clone(), receiver.user.clone())).or_default();
+        if *of_user >= self.user_connections_max {
+            let words = format!("the user has {of_user} devices connected, the limit; close one of them");
+            return Err(Fault::new(Code::TooManyUserConnections, words));
+        }
+        *of_user += 1;
+        seats.by_device.insert(receiver.clone(), Arc::clone(place));
+        Ok(None)
+    }
+
+    /// Asks every connected device to move within `spread`.
+    pub(crate) fn drain(&self, spread: Duration) {
+        for place in self.seats().by_device.values() {
+            let after = spread.mul_f64(fastrand::f64());
+            place.mailbox.order(Item::Drain { after });
+        }
+    }
+
+    /// Devices connected now.
+    pub(crate) fn connected(&self) -> usize {
+        self.seats().by_device.len()
+    }
+
+    fn seats(&self) -> MutexGuard<'_, Seats> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shard(&self, log: &LogId) -> &RwLock<Followers> {
+        let hash = self.hasher.hash_one(log);
+        &self.followers[usize::try_from(hash % SHARDS as u64).unwrap_or(0)]
+    }
+}
+
+impl Inlet for Hub {
+    fn receive(&self, hint: &Arc<Hint>) -> usize {
+        let (Hint::Grown { log, .. } | Hint::Online { log, .. }) = &**hint;
+        let followers = self.shard(log).read().unwrap_or_else(PoisonError::into_inner);
+        let Some(followers) = followers.get(log) else { return 0 };
+        followers.values().filter(|mailbox| mailbox.hint(hint)).count()
+    }
+}
+
+impl Seat {
+    /// Who sits here.
+    pub(crate) const fn receiver(&self) -> &Receiver {
+        &self.receiver
+    }
+
+    /// Where hints and orders for the connection arrive.
+    pub(crate) fn mailbox(&self) -> &Arc<Mailbox> {
+        &self.place.mailbox
+    }
+
+    /// Hints of this log arrive from now on.
+    pub(crate) fn follow(&mut self, log: LogId) {
+        let mut followers = self.hub.shard(&log).write().unwrap_or_else(PoisonError::into_inner);
+        let mailbox = &self.place.mailbox;
+        if followers.entry(log.clone()).or_default().insert(mailbox.id, Arc::clone(mailbox)).is_none() {
+            drop(followers);
+            self.following.push(log);
+        }
+    }
+
+    /// Hints of this log arrive no more.
+    pub(crate) fn unfollow(&mut self, log: &LogId) {
+        self.following.retain(|followed| followed != log);
+        self.leave(log);
+    }
+
+    fn leave(&self, log: &LogId) {
+        let mut followers = self.hub.shard(log).write().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut of_log) = followers.entry(log.clone()) {
+            of_log.get_mut().remove(&self.place.mailbox.id);
+            if of_log.get().is_empty() {
+                of_log.remove();
+            }
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        for log in &self.following {
+            self.leave(log);
+        }
+        let mut seats = self.hub.seats();
+        let own = seats.by_device.get(&self.receiver).is_some_and(|place| Arc::ptr_eq(place, &self.place));
+        if own {
+            seats.by_device.remove(&self.receiver);
+            let user = (self.receiver.tenant.clone(), self.receiver.user.clone());
+            if let Entry::Occupied(mut count) = seats.by_user.entry(user) {
+                *count.get_mut() -= 1;
+                if *count.get() == 0 {
+                    count.remove();
+                }
+            }
+        }
+        drop(seats);
+        self.place.ended.cancel();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::Hub;
+    use crate::bus::{Hint, Inlet};
+    use crate::model::fault::Code;
+    use crate::model::id::{DeviceId, Receiver, TenantId, UserId};
+    use crate::model::log::{Epoch, LogId, Offset};
+
+    fn receiver(user: &str, device: &str) -> Receiver {
+        Receiver {
+            tenant: TenantId::new("t").expect("a name"),
+            user: UserId::new(user).expect("a name"),
+            device: DeviceId::new(device).expect("a name"),
+        }
+    }
+
+    #[tokio::test]
+    async fn limits_are_kept_and_places_come_free() {
+        let hub = Arc::new(Hub::new(3, 2));
+        let refused = async |user, device| hub.sit(receiver(user, device)).await.err().map(|fault| fault.code);
+        let one = hub.sit(receiver("u", "1")).await.expect("a free place");
+        let two = hub.sit(receiver("u", "2")).await.expect("a free place");
+        assert_eq!(refused("u", "3").await, Some(Code::TooManyUserConnections));
+        let other = hub.sit(receiver("v", "1")).await.expect("a free place");
+        assert_eq!(refused("w", "1").await, Some(Code::TooManyConnections));
+        drop((one, other));
+        assert_eq!(hub.connected(), 1);
+        assert_eq!(refused("u", "3").await, None);
+        drop(two);
+        assert_eq!(hub.connected(), 0);
+        assert!(hub.seats().by_user.is_empty());
+    }
+
+    /// A newer connection of a device waits for the older one to end, and does not count twice.
+    #[tokio::test]
+    async fn a_newer_connection_takes_over() {
+        let hub = Arc::new(Hub::new(1, 1));
+        let older = hub.sit(receiver("u", "1")).await.expect("a free place");
+        let mailbox = Arc::clone(older.mailbox());
+        let newer = tokio::spawn({
+            let hub = Arc::clone(&hub);
+            async move { hub.sit(receiver("u", "1")).await }
+        });
+        let order = std::future::poll_fn(|context| mailbox.poll(context)).await;
+        assert_eq!(order.len(), 1, "the older one is told");
+        assert!(!newer.is_finished());
+        drop(older);
+        let newer = newer.await.expect("no panic").expect("the place of the older one");
+        assert_eq!(hub.connected(), 1);
+        drop(newer);
+        assert_eq!(hub.connected(), 0);
+    }
+
+    #[tokio::test]
+    async fn hints_reach_those_who_follow_and_no_others() {
+        let hub = Arc::new(Hub::new(9, 9));
+        let log = LogId::Inbox(TenantId::new("t").expect("a name"), UserId::new("u").expect("a name"));
+        let hint = Arc::new(Hint::Grown { log: log.clone(), epoch: Epoch(1), last: Offset(1), entry: None });
+        let mut one = hub.sit(receiver("u", "1")).await.expect("a free place");
+        let mut two = hub.sit(receiver("u", "2")).await.expect("a free place");
+        one.follow(log.clone());
+        one.follow(log.clone());
+        two.follow(log.clone());
+        assert_eq!(hub.receive(&hint), 2);
+        two.unfollow(&log);
+        assert_eq!(hub.receive(&hint), 1);
+        drop(one);
+        assert_eq!(hub.receive(&hint), 0);
+        assert!(hub.followers.iter().all(|shard| shard.read().expect("no panic").is_empty()), "nothing is left behind");
+    }
+}

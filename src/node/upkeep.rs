@@ -1,0 +1,89 @@
+//! What a node does by itself: removes what has expired, and proves that it can append and read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::model::clock::Moment;
+use crate::model::fault::{Code, Fault};
+use crate::model::id::{MessageId, TenantId, TopicName};
+use crate::model::log::{LogId, Offset};
+use crate::model::message::{Durability, Urgency};
+use crate::node::{Node, fault};
+use crate::store::Append;
+
+/// Pause between sweeps when nothing more is due.
+const SWEEP_PAUSE: Duration = Duration::from_secs(5);
+
+/// How long the result of a canary is good, so that probes cannot load the disk.
+const CANARY_GOOD_FOR: Duration = Duration::from_secs(1);
+
+/// The last canary and when it flew.
+#[derive(Clone, Debug)]
+pub(crate) struct Canary {
+    at: Moment,
+    result: Result<Duration, Fault>,
+}
+
+impl Node {
+    /// Sweeps until the node drains. Run it on a task of its own.
+    pub async fn keep_up(self: Arc<Self>) {
+        while !self.draining() {
+            match self.store.sweep(self.clock.now().wall).await {
+                Ok(swept) if swept.more => continue,
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "a sweep failed; it will be tried again"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(SWEEP_PAUSE) => {}
+                () = self.drained.cancelled() => {}
+            }
+        }
+    }
+
+    /// Appends a message with fsync and reads it back; returns the time it took.
+    ///
+    /// # Errors
+    /// What went wrong; [`Code::Draining`] while the node is being drained.
+    pub async fn ready(&self) -> Result<Duration, Fault> {
+        if self.draining() {
+            return Err(Fault::new(Code::Draining, "the node is being drained"));
+        }
+        // Held over the flight on purpose: probes that come together share one canary.
+        let mut last = self.canary.lock().await;
+        let now = self.clock.now().moment;
+        if let Some(canary) = last.as_ref().filter(|canary| now.since(canary.at) < CANARY_GOOD_FOR) {
+            return canary.result.clone();
+        }
+        let result = self.fly().await;
+        *last = Some(Canary { at: self.clock.now().moment, result: result.clone() });
+        result
+    }
+
+    async fn fly(&self) -> Result<Duration, Fault> {
+        let internal = |_| Fault::new(Code::Internal, "the canary's names are not names");
+        let tenant = TenantId::new("_pushline").map_err(internal)?;
+        let log = LogId::Topic(tenant, TopicName::new("canary").map_err(internal)?);
+        let began = self.clock.now();
+        let id = MessageId::new(began.wall.as_millis(), std::array::from_fn(|_| fastrand::u8(..)));
+        let appended = self.store.append(Append {
+            log: log.clone(),
+            id,
+            now: began.wall,
+            expires_at: began.wall + Duration::from_secs(60),
+            urgency: Urgency::VeryLow,
+            device: None,
+            collapse_key: None,
+            idempotency: None,
+            durability: Durability::Fsync,
+            body: Bytes::from_static(b"canary"),
+        });
+        let offset = appended.await.map_err(fault)?.offset;
+        let page = self.store.read(&log, Offset(offset.0 - 1), 1, 1, began.wall).await.map_err(fault)?;
+        match page.entries.first() {
+            Some(entry) if entry.id == id => Ok(self.clock.now().moment.since(began.moment)),
+            _ => Err(Fault::new(Code::StoreFailed, "what was appended could not be read back")),
+        }
+    }
+}

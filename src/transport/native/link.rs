@@ -1,0 +1,103 @@
+//! A native connection as the node sees it: frames and requests, encoded and decoded on the way to the edge.
+
+use std::task::{Context, Poll};
+
+use crate::model::close::CloseReason;
+use crate::model::fault::{Fault, Grpc};
+use crate::model::frame::{Answer, Frame, Ticket};
+use crate::node::link::{Event, Link};
+use crate::transport::native::edge::{self, Edge};
+use crate::wire::device;
+
+/// Bodies from this size on are not copied behind their header but travel as a piece of their own. Below it the copy
+/// is cheaper than another frame with its 9 bytes and its TLS record; a guess until the benches say more.
+const SHARED_BODY_BYTES: usize = 4 * 1024;
+
+/// A session's link.
+pub(super) struct NativeLink {
+    edge: Edge,
+    request_bytes_max: usize,
+    /// What the push stream ends with.
+    status: u16,
+}
+
+impl NativeLink {
+    pub(super) const fn new(edge: Edge, request_bytes_max: usize) -> Self {
+        Self { edge, request_bytes_max, status: 0 }
+    }
+}
+
+impl Link for NativeLink {
+    fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Event> {
+        loop {
+            match std::task::ready!(self.edge.poll_event(context)) {
+                edge::Event::Gone(why) => return Poll::Ready(Event::Gone(why)),
+                edge::Event::Refused(id, fault) => self.edge.refuse(id, &fault),
+                edge::Event::Request(request) => {
+                    match device::request(request.method, request.body, self.request_bytes_max) {
+                        Ok(decoded) => return Poll::Ready(Event::Request(Ticket(request.id), decoded)),
+                        Err(fault) => self.edge.refuse(request.id, &fault),
+                    }
+                }
+            }
+        }
+    }
+
+    fn received_bytes(&self) -> u64 {
+        self.edge.received_bytes()
+    }
+
+    fn sent_bytes(&self) -> u64 {
+        self.edge.sent_bytes()
+    }
+
+    fn unsent_bytes(&self) -> usize {
+        self.edge.unsent_bytes()
+    }
+
+    fn send(&mut self, frame: &Frame) {
+        if let Frame::Close { reason, .. } = frame {
+            self.status = status(reason);
+        }
+        let Some(buffer) = self.edge.push_buffer() else { return };
+        let before = buffer.len();
+        let shared = match frame {
+            Frame::Push { seq, attempt, entry } if entry.body.len() >= SHARED_BODY_BYTES => {
+                device::put_push_head(*seq, *attempt, entry, buffer);
+                Some(entry.body.clone())
+            }
+            frame => {
+                device::put_frame(frame, buffer);
+                None
+            }
+        };
+        let added = buffer.len() - before;
+        self.edge.pushed(added, shared);
+    }
+
+    fn answer(&mut self, ticket: Ticket, answer: Result<Answer, Fault>) {
+        match answer {
+            Ok(answer) => self.edge.answer(ticket.0, device::answer(&answer)),
+            Err(fault) => self.edge.refuse(ticket.0, &fault),
+        }
+    }
+
+    fn ping(&mut self) {
+        self.edge.ping();
+    }
+
+    fn finish(&mut self) {
+        self.edge.end_push(self.status);
+    }
+}
+
+/// What a stock gRPC client makes of the end: UNAVAILABLE asks it to come back.
+const fn status(reason: &CloseReason) -> u16 {
+    let status = match reason {
+        _ if reason.may_return() => Grpc::Unavailable,
+        CloseReason::TokenExpired => Grpc::Unauthenticated,
+        CloseReason::TakenOver => Grpc::Aborted,
+        _ => Grpc::InvalidArgument,
+    };
+    status as u16
+}

@@ -1,0 +1,204 @@
+//! The native transport: gRPC framing directly on HTTP/2 over TLS. It accepts sockets, brings each to its `Open`, and
+//! hands the session to the node.
+
+mod edge;
+mod link;
+mod meter;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::{HandshakeFailure, Metrics};
+use crate::model::fault::{Code, Fault};
+use crate::model::frame::Open;
+use crate::node::admit::Admitted;
+use crate::node::{Node, connection};
+use crate::tls::Acceptor;
+use crate::transport::native::edge::{Edge, Event, ShortId};
+use crate::transport::native::link::NativeLink;
+use crate::wire::device::{self, Method};
+
+/// The protocol that a device must agree on (ALPN).
+pub const ALPN: &[u8] = b"h2";
+
+/// What an operator can set about native connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Sockets at once, sessions or not. Full: a new socket is closed at once.
+    pub sockets_max: usize,
+    /// A TLS handshake that takes longer is given up.
+    pub tls_timeout: Duration,
+    /// A connection without an `Open` for so long is closed.
+    pub open_timeout: Duration,
+    /// Streams at once on one connection, the push stream among them. Full: RST_STREAM with REFUSED_STREAM.
+    pub streams_max: u32,
+    /// Bytes of a request's headers. More: the request is refused by HTTP/2 itself (431).
+    pub header_bytes_max: u32,
+    /// Bytes of a request's body. More: `request_too_large`.
+    pub request_bytes_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            sockets_max: 15_256,
+            tls_timeout: Duration::from_secs(10),
+            open_timeout: Duration::from_secs(10),
+            streams_max: 32,
+            header_bytes_max: 8 * 1024,
+            request_bytes_max: 64 * 1024,
+        }
+    }
+}
+
+/// Serves native devices.
+pub struct Native {
+    node: Arc<Node>,
+    acceptor: Acceptor,
+    options: Options,
+    sockets: AtomicUsize,
+}
+
+/// An open socket, as long as it lives.
+struct Socket(Arc<Native>);
+
+impl Socket {
+    fn count(native: &Arc<Native>) -> Option<Self> {
+        if native.sockets.fetch_add(1, Ordering::Relaxed) >= native.options.sockets_max {
+            native.sockets.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        native.metrics().connections.increment();
+        Some(Self(Arc::clone(native)))
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.0.sockets.fetch_sub(1, Ordering::Relaxed);
+        self.0.metrics().connections.decrement();
+    }
+}
+
+impl Native {
+    /// A transport for a node.
+    #[must_use]
+    pub fn new(node: Arc<Node>, acceptor: Acceptor, options: Options) -> Arc<Self> {
+        Arc::new(Self { node, acceptor, options, sockets: AtomicUsize::new(0) })
+    }
+
+    fn metrics(&self) -> &Metrics {
+        self.node.metrics()
+    }
+
+    /// Accepts until `stop`. Connections that were accepted live on; the node waits for them.
+    pub async fn run(self: Arc<Self>, listener: TcpListener, stop: CancellationToken) {
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((socket, peer)) => match Socket::count(&self) {
+                    Some(counted) => {
+                        self.node.tasks().spawn(Arc::clone(&self).welcome(socket, peer, counted));
+                    }
+                    None => self.metrics().handshake_failed(HandshakeFailure::Refused(Code::TooManyConnections)),
+                },
+                Err(error) => {
+                    // Out of descriptors, most likely: some will come free; trying at once would spin.
+                    tracing::warn!(%error, "could not accept a connection");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    /// From a socket to a session. The session gets a task of its own, so that it does not carry this one's size.
+    async fn welcome(self: Arc<Self>, socket: TcpStream, peer: SocketAddr, counted: Socket) {
+        match self.handshake(socket).await {
+            Ok((link, admitted)) => {
+                let node = Arc::clone(&self.node);
+                self.node.tasks().spawn(async move {
+                    connection::serve(node, link, admitted).await;
+                    drop(counted);
+                });
+            }
+            Err((failure, why)) => {
+                tracing::debug!(%peer, ?failure, %why, "no session");
+                self.metrics().handshake_failed(failure);
+            }
+        }
+    }
+
+    async fn handshake(&self, socket: TcpStream) -> Result<(NativeLink, Admitted), (HandshakeFailure, String)> {
+        // A push must not wait for the ack of the one before; an error here costs only that.
+        let _ = socket.set_nodelay(true);
+        let tls = timeout(self.options.tls_timeout, self.acceptor.accept(socket));
+        let tls = tls.await.map_err(|_| (HandshakeFailure::TlsTimeout, "TLS took too long".to_owned()))?;
+        let tls = tls.map_err(|error| (HandshakeFailure::Tls, error.to_string()))?;
+        let opened = timeout(self.options.open_timeout, async {
+            let mut edge = Edge::accept(tls, &self.options).await.map_err(|why| (HandshakeFailure::Protocol, why))?;
+            let (id, open) = self.first_request(&mut edge).await?;
+            Ok((edge, id, open))
+        });
+        let (mut edge, id, open) =
+            opened.await.map_err(|_| (HandshakeFailure::OpenTimeout, "no Open in time".to_owned()))??;
+        match self.admit(&mut edge, &open).await {
+            Ok(admitted) => {
+                edge.open_push(id);
+                Ok((NativeLink::new(edge, self.options.request_bytes_max), admitted))
+            }
+            Err(fault) => {
+                let failure = HandshakeFailure::Refused(fault.code);
+                let words = fault.to_string();
+                edge.refuse(id, &fault);
+                edge.leave().await;
+                Err((failure, words))
+            }
+        }
+    }
+
+    /// The device's first words must be `Open`; others are refused, and it may try again.
+    async fn first_request(&self, edge: &mut Edge) -> Result<(ShortId, Open), (HandshakeFailure, String)> {
+        loop {
+            match edge.event().await {
+                Event::Gone(why) => return Err((HandshakeFailure::Gone, why)),
+                Event::Refused(id, fault) => edge.refuse(id, &fault),
+                Event::Request(request) if request.method == Method::Open => {
+                    let bearer = request.bearer.as_deref();
+                    match device::open(request.body, self.options.request_bytes_max, bearer) {
+                        Ok(open) => return Ok((request.id, open)),
+                        Err(fault) => edge.refuse(request.id, &fault),
+                    }
+                }
+                Event::Request(request) => edge.refuse(request.id, &no_session()),
+            }
+        }
+    }
+
+    /// Opens the session while the connection is kept alive: waiting for an older one may take seconds.
+    async fn admit(&self, edge: &mut Edge, open: &Open) -> Result<Admitted, Fault> {
+        let mut admitted = std::pin::pin!(self.node.open(open));
+        loop {
+            tokio::select! {
+                admitted = &mut admitted => return admitted,
+                event = edge.event() => match event {
+                    Event::Gone(why) => return Err(Fault::new(Code::SessionEnded, why)),
+                    Event::Refused(id, fault) => edge.refuse(id, &fault),
+                    Event::Request(request) => edge.refuse(request.id, &no_session()),
+                },
+            }
+        }
+    }
+}
+
+fn no_session() -> Fault {
+    Fault::new(Code::NoSession, "this connection has no session yet; send Open first")
+}
