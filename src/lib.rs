@@ -6,6 +6,8 @@
 
 pub mod auth;
 pub mod bus;
+#[doc(hidden)]
+pub mod cli;
 pub mod config;
 pub mod delivery;
 pub mod file;

@@ -1,7 +1,7 @@
 //! TLS 1.3 and 1.2 for listeners and clients: who is trusted and which protocols are agreed on. It does not open sockets
 //! and sets no deadlines; its callers do.
 
-mod certificate;
+pub mod certificate;
 pub mod develop;
 
 use std::io;

@@ -1,0 +1,114 @@
+//! The command line: what is typed, and which command does it. It holds no logic of the gateway.
+
+mod certs;
+mod config;
+pub mod demo;
+pub mod listen;
+pub mod options;
+pub mod push;
+pub mod serve;
+pub mod style;
+mod token;
+
+use std::ffi::OsString;
+use std::io;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use style::{Color, Output};
+
+/// A self-hosted push gateway: one long TLS connection on HTTP/2, durable pushes, exact acks.
+#[derive(Debug, Parser)]
+#[command(name = "pushline", version, styles = style::CLAP, after_help = EXAMPLES, max_term_width = 100)]
+#[command(propagate_version = true, arg_required_else_help = true)]
+struct Arguments {
+    /// Write one JSON object a line, for scripts.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Colours: `auto` has them on a terminal, unless NO_COLOR is set.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    color: Color,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a token with which a device may connect.
+    Token(token::Arguments),
+    /// Make a throw-away certificate for development.
+    Certs(certs::Arguments),
+    /// Print every option with its default, unit and meaning, or check a file.
+    Config(config::Arguments),
+}
+
+/// Runs the command that the arguments (the program's name first) ask for. The code is 0 for success, 1 for failure, 2
+/// for arguments that make no sense.
+#[must_use]
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    let color = Color::in_arguments(&arguments).apply();
+    let parsed = Arguments::command()
+        .color(color)
+        .try_get_matches_from(arguments)
+        .and_then(|matches| Arguments::from_arg_matches(&matches));
+    let arguments = match parsed {
+        Ok(arguments) => arguments,
+        Err(refusal) => {
+            // Help and version are such "refusals" too. A reader that went away needs no words.
+            let _ = refusal.print();
+            return ExitCode::from(u8::try_from(refusal.exit_code()).unwrap_or(2));
+        }
+    };
+    let output = Output { json: arguments.json };
+    let outcome = match &arguments.command {
+        Command::Token(arguments) => token::run(arguments, output),
+        Command::Certs(arguments) => certs::run(arguments, output),
+        Command::Config(arguments) => config::run(arguments, output),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            output.failure(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether the reader of our output went away, as `| head` does: no failure of ours.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  pushline token --user ada --device phone   a token for one device, valid for a day
+  pushline certs --name push.example.org     a development certificate in certs/
+  pushline config > pushline.toml            every option, explained, ready to edit
+  pushline config check pushline.toml        what is wrong with it, if anything";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Arguments;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_and_command_is_explained() {
+        fn check(command: &clap::Command) {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Arguments::command());
+    }
+}

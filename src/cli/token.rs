@@ -1,0 +1,77 @@
+//! `pushline token`: makes a token with which a device may connect. The gateway need not run.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use serde_json::json;
+
+use crate::auth::{Authority, DEFAULT_TENANT};
+use crate::cli::options::{Source, span};
+use crate::cli::style::Output;
+use crate::model::clock::Clock;
+use crate::model::id::{DeviceId, Receiver, TenantId, UserId};
+
+/// Make a token with which a device may connect.
+///
+/// The token is signed with the key in the data folder, so use the folder of the gateway that shall accept it. Whoever
+/// has the token is that device until it expires.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  pushline token --user ada --device phone
+  pushline token --user ada --device phone --ttl 7days --data /var/lib/pushline
+  export PUSHLINE_TOKEN=$(pushline token --user ada --device phone)")]
+pub(super) struct Arguments {
+    /// The user the device belongs to.
+    #[arg(long, value_parser = UserId::new)]
+    user: UserId,
+    /// The device.
+    #[arg(long, value_parser = DeviceId::new)]
+    device: DeviceId,
+    /// The tenant both belong to.
+    #[arg(long, value_parser = TenantId::new, default_value = DEFAULT_TENANT)]
+    tenant: TenantId,
+    /// How long the token is good for.
+    #[arg(long, value_name = "TIME", value_parser = life, default_value = "24h")]
+    ttl: Duration,
+    #[command(flatten)]
+    source: Source,
+}
+
+/// Makes the token and prints it.
+pub(super) fn run(arguments: &Arguments, output: Output) -> anyhow::Result<ExitCode> {
+    let settings = arguments.source.load(Vec::new())?;
+    let folder = settings.config().store.auth_folder();
+    let is_new = !folder.exists();
+    let authority = Authority::open(&folder).context("no token was made")?;
+    if is_new {
+        output.note(&format!("made new keys in {}; start the gateway with the same data folder", folder.display()));
+    }
+    let receiver =
+        Receiver { tenant: arguments.tenant.clone(), user: arguments.user.clone(), device: arguments.device.clone() };
+    let now = Clock::new().now().wall;
+    let token = authority.issue(&receiver, now + arguments.ttl, now);
+    // What the token really says, which is rounded.
+    let claims = authority.verify(&token, now).context("the token would not be accepted")?;
+    output.words(&token)?;
+    output.object(&json!({
+        "token": token,
+        "tenant": receiver.tenant.as_str(),
+        "user": receiver.user.as_str(),
+        "device": receiver.device.as_str(),
+        "expires_at_ms": claims.expires_at.as_millis(),
+    }))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn life(text: &str) -> Result<Duration, String> {
+    let life = span(text)?;
+    if (LIFE_MIN..=LIFE_MAX).contains(&life) { Ok(life) } else { Err("expected 2s to 3650days".to_owned()) }
+}
+
+/// Expiry is rounded down to a second: less might have expired when it is made.
+const LIFE_MIN: Duration = Duration::from_secs(2);
+
+/// Ten years. A guess: who wants more has forgotten a unit.
+const LIFE_MAX: Duration = Duration::from_secs(3650 * 86_400);
