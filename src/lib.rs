@@ -14,6 +14,7 @@ pub mod file;
 pub mod metrics;
 pub mod model;
 pub mod node;
+pub mod rpc;
 pub mod store;
 pub mod tls;
 pub mod transport;

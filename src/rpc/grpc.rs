@@ -1,0 +1,232 @@
+//! The backend service as gRPC speaks it, on tonic. What it decides is decided elsewhere; here are only the messages.
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use axum::routing::post;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use http::header::CONTENT_TYPE;
+use tower::Service as _;
+
+use crate::model::fault::{Code, Fault};
+use crate::model::id::{MessageId, TenantId};
+use crate::node::push::Accepted;
+use crate::node::{DeviceOutcome, DeviceState, MessageRecord, MessageState};
+use crate::rpc::intake::Intake;
+use crate::rpc::stream::{Answer, Answers, Ask};
+use crate::rpc::{fault, json_answer};
+use crate::wire::pb::backend_server::{Backend, BackendServer};
+use crate::wire::{grpc, pb};
+
+/// The gRPC methods. Only those of the service: what is under another path is answered by the one place that answers
+/// for unknown paths.
+pub(super) fn router(intake: Intake) -> Router<Intake> {
+    let methods = Methods { server: server(intake.clone()), intake };
+    Router::new()
+        .route("/pushline.v1.Backend/Push", post(push))
+        .route("/pushline.v1.Backend/GetMessage", post(get_message))
+        .route("/pushline.v1.Backend/PushStream", post(push_stream))
+        .with_state(methods)
+}
+
+/// Whether a request is meant for gRPC, so that a refusal must be one of gRPC too.
+pub(super) fn is_grpc(request: &Request) -> bool {
+    let given = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    matches!(given.split(';').next().unwrap_or_default().trim(), "application/grpc" | "application/grpc+proto")
+}
+
+/// A refusal of a whole call.
+pub(super) fn refusal(fault: &Fault) -> Response {
+    fault::to_status(fault).into_http()
+}
+
+#[derive(Clone)]
+struct Methods {
+    intake: Intake,
+    server: BackendServer<Service>,
+}
+
+/// What the generated server calls.
+struct Service {
+    intake: Intake,
+}
+
+fn server(intake: Intake) -> BackendServer<Service> {
+    let limit = message_bytes_max(&intake);
+    BackendServer::new(Service { intake }).max_decoding_message_size(limit)
+}
+
+async fn push(State(methods): State<Methods>, request: Request) -> Response {
+    let intake = methods.intake.clone();
+    unary(methods, request).await.unwrap_or_else(|fault| refusal(&intake.refused(fault)))
+}
+
+async fn get_message(State(methods): State<Methods>, request: Request) -> Response {
+    unary(methods, request).await.unwrap_or_else(|fault| refusal(&fault))
+}
+
+/// Reads the whole request before the handler may answer, and checks the key.
+async fn unary(mut methods: Methods, request: Request) -> Result<Response, Fault> {
+    if !is_grpc(&request) {
+        methods.intake.drain(request.into_body()).await;
+        return Ok(not_grpc());
+    }
+    let (mut parts, body) = request.into_parts();
+    let limit = message_bytes_max(&methods.intake) + grpc::PREFIX_BYTES;
+    let (tenant, body) = methods.intake.read(&parts.headers, body, limit, Code::PayloadTooLarge).await?;
+    parts.extensions.insert(tenant);
+    Ok(call(&mut methods.server, Request::from_parts(parts, Body::from(body))).await)
+}
+
+/// Answers a stream as it comes. A refusal of the whole stream does not wait for its end: the caller may be waiting for
+/// the first answer before it sends more, and gRPC lets a server end a call early.
+async fn push_stream(State(mut methods): State<Methods>, mut request: Request) -> Response {
+    if !is_grpc(&request) {
+        methods.intake.drain(request.into_body()).await;
+        return not_grpc();
+    }
+    match methods.intake.tenant(request.headers()) {
+        Ok(tenant) => {
+            request.extensions_mut().insert(tenant);
+            call(&mut methods.server, request).await
+        }
+        Err(fault) => refusal(&methods.intake.refused(fault)),
+    }
+}
+
+async fn call(server: &mut BackendServer<Service>, request: Request) -> Response {
+    let Ok(response) = server.call(request).await;
+    fault::complete(response.map(Body::new))
+}
+
+/// The gRPC specification asks for HTTP status 415 here.
+fn not_grpc() -> Response {
+    fault::to_response(&Fault::new(Code::UnsupportedMediaType, "call this method with content-type application/grpc"))
+}
+
+#[tonic::async_trait]
+impl Backend for Service {
+    async fn push(
+        &self,
+        request: tonic::Request<pb::PushRequest>,
+    ) -> Result<tonic::Response<pb::PushResponse>, tonic::Status> {
+        let tenant = tenant(&request)?;
+        let pushed = self.intake.push(&tenant, Ok(request.into_inner())).await;
+        pushed.map(|accepted| tonic::Response::new(accepted_to_pb(accepted))).map_err(|fault| fault::to_status(&fault))
+    }
+
+    type PushStreamStream = BoxStream<'static, Result<pb::PushStreamResponse, tonic::Status>>;
+
+    async fn push_stream(
+        &self,
+        request: tonic::Request<tonic::Streaming<pb::PushStreamRequest>>,
+    ) -> Result<tonic::Response<Self::PushStreamStream>, tonic::Status> {
+        let tenant = tenant(&request)?;
+        let asks = request.into_inner().map(|ask| match ask {
+            Ok(pb::PushStreamRequest { reference, push }) => {
+                let push = push.ok_or_else(|| Fault::new(Code::Malformed, "push is missing"));
+                Ok(Ask { reference: Some(reference), push })
+            }
+            Err(status) => Err(fault::from_status(&status)),
+        });
+        let answers = Answers::new(self.intake.clone(), tenant, asks);
+        let answers = answers.map(|answer| answer.map(answer_to_pb).map_err(|fault| fault::to_status(&fault)));
+        Ok(tonic::Response::new(answers.boxed()))
+    }
+
+    async fn get_message(
+        &self,
+        request: tonic::Request<pb::GetMessageRequest>,
+    ) -> Result<tonic::Response<pb::GetMessageResponse>, tonic::Status> {
+        let tenant = tenant(&request)?;
+        let found = self.intake.message(&tenant, &request.get_ref().id).await;
+        let record =
+            found.and_then(|(id, record)| record_to_pb(id, record)).map_err(|fault| fault::to_status(&fault))?;
+        Ok(tonic::Response::new(record))
+    }
+}
+
+/// The tenant that the key was checked for, before the message was decoded.
+fn tenant<T>(request: &tonic::Request<T>) -> Result<TenantId, tonic::Status> {
+    let missing = || fault::to_status(&Fault::new(Code::Internal, "the call reached its handler without a tenant"));
+    request.extensions().get().cloned().ok_or_else(missing)
+}
+
+fn accepted_to_pb(accepted: Accepted) -> pb::PushResponse {
+    pb::PushResponse {
+        id: accepted.id.to_string(),
+        log: accepted.log.map(|log| log.to_string()).unwrap_or_default(),
+        offset: accepted.offset.0,
+        epoch: accepted.epoch.0,
+        accepted_at_ms: accepted.accepted_at.as_millis(),
+        expires_at_ms: accepted.expires_at.as_millis(),
+        duplicate: accepted.duplicate,
+        online: accepted.online,
+    }
+}
+
+fn answer_to_pb(answer: Answer) -> pb::PushStreamResponse {
+    use pb::push_stream_response::Outcome;
+    let outcome = match answer.outcome {
+        Ok(accepted) => Outcome::Accepted(accepted_to_pb(accepted)),
+        Err(fault) => Outcome::Error(fault::to_item(&fault)),
+    };
+    pb::PushStreamResponse { reference: answer.reference.unwrap_or_default(), outcome: Some(outcome) }
+}
+
+fn record_to_pb(id: MessageId, record: MessageRecord) -> Result<pb::GetMessageResponse, Fault> {
+    use pb::get_message_response::State;
+    let content = match record.entry {
+        Some(entry) => {
+            let content = prost::Message::decode(entry.body).map_err(|_| json_answer::unreadable())?;
+            Some(pb::Push {
+                id: id.as_bytes().to_vec().into(),
+                accepted_at_ms: record.accepted_at.as_millis(),
+                expires_at_ms: record.expires_at.as_millis(),
+                ..content
+            })
+        }
+        None => None,
+    };
+    let state = match record.state {
+        MessageState::Stored => State::Stored,
+        MessageState::Expired => State::Expired,
+        MessageState::Replaced => State::Replaced,
+        MessageState::Trimmed => State::Trimmed,
+    };
+    Ok(pb::GetMessageResponse {
+        id: id.to_string(),
+        state: state.into(),
+        log: record.log.to_string(),
+        offset: record.offset.0,
+        epoch: record.epoch.0,
+        accepted_at_ms: record.accepted_at.as_millis(),
+        expires_at_ms: record.expires_at.as_millis(),
+        content,
+        devices: record.devices.into_iter().map(device_to_pb).collect(),
+    })
+}
+
+fn device_to_pb(outcome: DeviceOutcome) -> pb::DeviceOutcome {
+    use pb::device_outcome::State;
+    let (state, reason, at_ms) = match outcome.state {
+        DeviceState::Waiting => (State::Waiting, String::new(), 0),
+        DeviceState::Acked => (State::Acked, String::new(), 0),
+        DeviceState::Dead { reason, at } => (State::Dead, reason, at.as_millis()),
+    };
+    pb::DeviceOutcome {
+        device: outcome.device.to_string(),
+        state: state.into(),
+        attempts: outcome.attempts,
+        reason,
+        at_ms,
+        user: outcome.user.to_string(),
+    }
+}
+
+/// Longest message: the largest payload, and all that may stand beside it.
+fn message_bytes_max(intake: &Intake) -> usize {
+    intake.node.limits().payload_bytes_max + 64 * 1024
+}
