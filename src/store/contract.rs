@@ -1,1 +1,157 @@
-//! Contract tests.
+//! What every store must keep: the promises of `store/mod.rs`, checked through the trait alone. It knows no particular
+//! store; one that wants to pass implements [`Place`] and calls [`contract!`].
+
+pub(super) mod devices;
+pub(super) mod logs;
+pub(super) mod messages;
+pub(super) mod random;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::model::clock::Timestamp;
+use crate::model::cursor::Cursor;
+use crate::model::id::{DeviceId, MessageId, Receiver, TenantId, TopicName, UserId};
+use crate::model::log::{LogId, Offset};
+use crate::model::message::{Durability, Urgency};
+use crate::store::{Answer, Append, Appended, Commit, Error, Idempotency, Limits, Page, Store};
+
+/// Where the data of one test lies. A store opened in the same place again finds what the one before had answered.
+pub(super) trait Place: Sync {
+    /// Opens a store in this place. The one before was dropped.
+    fn open(&self, limits: Limits) -> Arc<dyn Store>;
+}
+
+/// Makes a test of each check, for one kind of place.
+macro_rules! contract {
+    ($place:expr) => {
+        crate::store::contract::contract!(
+            $place,
+            logs: offsets_follow_the_order_of_the_calls, an_absent_log_reads_as_empty, pages_keep_their_bounds,
+                entries_expire_by_the_given_time, collapse_replaces_what_stands,
+                a_full_inbox_lets_settled_entries_go_and_refuses_otherwise, a_full_inbox_lets_expired_entries_go,
+                a_full_topic_trims_the_oldest, logs_without_use_begin_a_new_life, tenants_and_names_are_apart,
+                many_callers_share_flushes_and_keep_their_order, answered_writes_are_there_after_reopening,
+                reads_see_answered_writes, a_closed_store_refuses_writes, dropped_answers_are_written_all_the_same;
+            devices: a_new_device_begins_before_the_first_entry, a_device_too_many_is_refused,
+                two_devices_have_cursors_of_their_own, older_and_newer_cursors_merge, void_cursors_are_ignored,
+                a_topic_is_followed_from_its_head, subscribing_again_changes_nothing, subscriptions_have_a_limit,
+                unknown_devices_cannot_subscribe, absent_devices_are_forgotten, open_devices_are_not_absent,
+                cursors_and_subscriptions_survive_reopening;
+            messages: a_message_tells_its_state, a_message_of_another_tenant_is_unknown, a_message_tells_each_device,
+                dead_letters_are_shown, a_repeated_key_gives_the_first_outcome, a_repeated_key_in_one_batch,
+                a_key_with_other_content_is_a_conflict, keys_of_tenants_are_apart, a_refused_push_leaves_no_key,
+                sweeps_remove_in_bounded_steps, health_counts;
+            random: any_sequence_matches_a_plain_model;
+        );
+    };
+    ($place:expr, $($file:ident: $($check:ident),+;)+) => {
+        $($(
+            #[tokio::test]
+            async fn $check() {
+                crate::store::contract::$file::$check(&$place).await;
+            }
+        )+)+
+    };
+}
+pub(super) use contract;
+
+/// A time that tests begin at, in milliseconds.
+const START: u64 = 1_700_000_000_000;
+
+/// Milliseconds after the start.
+fn at(millis: u64) -> Timestamp {
+    Timestamp::from_millis(START + millis)
+}
+
+fn tenant(name: &str) -> TenantId {
+    TenantId::new(name).unwrap()
+}
+
+fn inbox(user: &str) -> LogId {
+    LogId::Inbox(tenant("acme"), UserId::new(user).unwrap())
+}
+
+fn topic(name: &str) -> LogId {
+    LogId::Topic(tenant("acme"), topic_name(name))
+}
+
+fn topic_name(name: &str) -> TopicName {
+    TopicName::new(name).unwrap()
+}
+
+fn device(name: &str) -> DeviceId {
+    DeviceId::new(name).unwrap()
+}
+
+fn receiver(user: &str, name: &str) -> Receiver {
+    Receiver { tenant: tenant("acme"), user: UserId::new(user).unwrap(), device: device(name) }
+}
+
+fn id(number: u64) -> MessageId {
+    let mut bytes = [0; 16];
+    bytes[8..].copy_from_slice(&number.to_be_bytes());
+    MessageId::from_bytes(bytes)
+}
+
+/// A push with this number as id and body, accepted at the start, that lives for a minute.
+fn push(log: &LogId, number: u64) -> Append {
+    Append {
+        log: log.clone(),
+        id: id(number),
+        now: at(0),
+        expires_at: at(60_000),
+        urgency: Urgency::Normal,
+        device: None,
+        collapse_key: None,
+        idempotency: None,
+        durability: Durability::Relaxed,
+        body: Bytes::from(number.to_string()),
+    }
+}
+
+fn keyed(key: &str, fingerprint: u64, append: Append) -> Append {
+    Append { idempotency: Some(Idempotency { key: key.to_owned(), fingerprint }), ..append }
+}
+
+fn cursor_with(appended: Appended, spans: &[(u64, u64)]) -> Cursor {
+    Cursor { epoch: appended.epoch, settled: spans.iter().copied().collect(), ..Cursor::default() }
+}
+
+fn settle(store: &dyn Store, receiver: &Receiver, log: &LogId, cursor: Cursor) -> Answer<()> {
+    store.commit(Commit { receiver: receiver.clone(), cursors: vec![(log.clone(), cursor)], dead: Vec::new() })
+}
+
+async fn read_all(store: &dyn Store, log: &LogId, now: Timestamp) -> Page {
+    let page = store.read(log, Offset::ZERO, usize::MAX, usize::MAX, now).await.unwrap();
+    assert_eq!(page.looked, page.head.last, "a page without bounds reaches the end");
+    page
+}
+
+/// The ids of all entries of a log, as numbers.
+async fn numbers(store: &dyn Store, log: &LogId, now: Timestamp) -> Vec<u64> {
+    let page = read_all(store, log, now).await;
+    page.entries.iter().map(|entry| u64::from_be_bytes(entry.id.as_bytes()[8..].try_into().unwrap())).collect()
+}
+
+/// Sweeps until nothing is due; returns expired and forgotten.
+async fn sweep_all(store: &dyn Store, now: Timestamp) -> (u64, u64) {
+    let mut sum = (0, 0);
+    loop {
+        let swept = store.sweep(now).await.unwrap();
+        sum = (sum.0 + swept.expired, sum.1 + swept.forgotten);
+        if !swept.more {
+            return sum;
+        }
+    }
+}
+
+fn is_failed<T: std::fmt::Debug>(outcome: Result<T, Error>) -> bool {
+    matches!(outcome, Err(Error::Failed(_)))
+}
+
+fn minutes(count: u64) -> Duration {
+    Duration::from_secs(60 * count)
+}

@@ -1,0 +1,122 @@
+//! Appending a message: idempotency, collapse, room, and the four records that an entry costs. It writes nothing to
+//! disk; the batch does.
+//!
+//! An append costs the entry, the message's record, the expiry's key and, once per log and batch, the log's record;
+//! a collapse key adds one, an idempotency key two. Keys and values without the body are about 300 bytes.
+
+use super::record::{self, Fate};
+use super::tables::{Table, View};
+use super::writer::Writer;
+use super::{key, read};
+use crate::model::clock::Timestamp;
+use crate::model::log::{Epoch, Head, LogId, Offset};
+use crate::model::message::{Durability, Entry};
+use crate::store::{Append, Appended, Error};
+
+/// Epochs are below 2^53, so that they survive JSON. Of 2^53 random ones, two lives of one log never meet.
+const EPOCH_MAX: u64 = (1 << 53) - 1;
+
+impl Writer {
+    /// See [`crate::store::Store::append`]. A refusal has staged nothing.
+    pub(super) fn append(&mut self, append: Append) -> Result<Appended, Error> {
+        let sync = append.durability == Durability::Fsync;
+        if let Some(first) = self.repeated(&append)? {
+            // It is synced too: the first one may have been content with less.
+            self.sync |= sync;
+            return Ok(first);
+        }
+        let mut log = self.log_or_new(&append.log)?;
+        match self.twin(&append)? {
+            Some(twin) => self.replace(twin, append.now, &mut log),
+            None => self.make_room(&append.log, &mut log, append.now)?,
+        }
+        let offset = log.head.last.next();
+        if log.entries == 0 {
+            log.first = offset;
+        }
+        log.head.last = offset;
+        log.entries += 1;
+        self.put_log(&append.log, &log);
+        let Append { id, now, expires_at, .. } = append;
+        let appended = Appended { id, offset, epoch: log.head.epoch, accepted_at: now, expires_at, duplicate: false };
+        self.remember(&append, &appended);
+        self.put_message(append, &appended);
+        self.sync |= sync;
+        Ok(appended)
+    }
+
+    /// The outcome of the first append with this idempotency key.
+    fn repeated(&self, append: &Append) -> Result<Option<Appended>, Error> {
+        let Some(idempotency) = &append.idempotency else { return Ok(None) };
+        let key = key::repeat(append.log.tenant(), &idempotency.key);
+        let Some(bytes) = self.staged.get(Table::Records, &key)? else { return Ok(None) };
+        let known = record::Repeat::decode(&bytes)?;
+        if append.now >= known.first.accepted_at + self.limits.idempotency_window {
+            return Ok(None);
+        }
+        if known.fingerprint != idempotency.fingerprint {
+            return Err(Error::IdempotencyConflict);
+        }
+        Ok(Some(known.first))
+    }
+
+    /// The standing entry that this one is to replace.
+    fn twin(&self, append: &Append) -> Result<Option<record::Message>, Error> {
+        let Some(text) = &append.collapse_key else { return Ok(None) };
+        let key = key::collapse(&append.log, append.device.as_ref(), text);
+        let Some(bytes) = self.staged.get(Table::Records, &key)? else { return Ok(None) };
+        let twin = read::message(&self.staged, append.log.tenant(), record::decode_collapse(&bytes)?)?;
+        Ok(twin.filter(|twin| twin.fate == Fate::Standing && twin.expires_at > append.now))
+    }
+
+    fn remember(&mut self, append: &Append, appended: &Appended) {
+        let Some(idempotency) = &append.idempotency else { return };
+        let key = key::repeat(append.log.tenant(), &idempotency.key);
+        self.put_due(append.now + self.limits.idempotency_window, key::Purpose::Forget, &key);
+        let repeat = record::Repeat { fingerprint: idempotency.fingerprint, first: *appended };
+        self.staged.put(Table::Records, key, repeat.encode());
+    }
+
+    fn put_message(&mut self, append: Append, appended: &Appended) {
+        let Appended { id, offset, epoch, accepted_at, expires_at, .. } = *appended;
+        let Append { log, urgency, device, collapse_key, body, .. } = append;
+        if let Some(text) = &collapse_key {
+            let key = key::collapse(&log, device.as_ref(), text);
+            self.staged.put(Table::Records, key, id.as_bytes().to_vec());
+        }
+        let entry = Entry { offset, id, accepted_at, expires_at, urgency, device: device.clone(), body };
+        self.staged.put(Table::Entries, key::entry(&log, offset), record::encode_entry(&entry));
+        let fate = Fate::Standing;
+        let message = record::Message { id, log, epoch, offset, accepted_at, expires_at, device, collapse_key, fate };
+        let key = message.key();
+        self.put_due(expires_at, key::Purpose::Expire, &key);
+        self.staged.put(Table::Records, key, message.encode());
+    }
+
+    /// The log's record, or one for a new life. A new one is staged only when the caller puts it.
+    pub(super) fn log_or_new(&mut self, id: &LogId) -> Result<record::Log, Error> {
+        if let Some(log) = read::log(&self.staged, id)? {
+            return Ok(log);
+        }
+        let epoch = Epoch(self.random.u64(1..=EPOCH_MAX));
+        let head = Head { epoch, ..Head::default() };
+        Ok(record::Log { head, first: Offset(1), ..record::Log::default() })
+    }
+
+    /// Stages a log's record, or its end: a log without entries that nobody follows is forgotten. Cursors that callers
+    /// may still hold are void by then, because the next life has another epoch.
+    pub(super) fn put_log(&mut self, id: &LogId, log: &record::Log) {
+        let key = key::log(id);
+        if log.entries == 0 && log.followers == 0 {
+            self.staged.remove(Table::Records, key);
+        } else {
+            self.staged.put(Table::Records, key, log.encode());
+        }
+    }
+
+    /// Stages that something is to be done at a time.
+    pub(super) fn put_due(&mut self, at: Timestamp, purpose: key::Purpose, target: &[u8]) {
+        self.due_from = self.due_from.min(at.as_millis());
+        self.staged.put(Table::Records, key::due(at, purpose, target), Vec::new());
+    }
+}

@@ -1,0 +1,233 @@
+//! Devices that come, leave, follow topics and settle messages. It knows no connections.
+
+use super::record;
+use super::tables::{Table, View};
+use super::writer::Writer;
+use super::{key, read};
+use crate::model::clock::Timestamp;
+use crate::model::cursor::Cursor;
+use crate::model::id::{Receiver, TopicName};
+use crate::model::log::{LogId, Offset};
+use crate::model::ranges::Ranges;
+use crate::store::{Commit, Dead, Error, Following, Opened};
+
+impl Writer {
+    /// See [`crate::store::Store::open`].
+    pub(super) fn open(&mut self, receiver: &Receiver, now: Timestamp) -> Result<Opened, Error> {
+        let known = read::device(&self.staged, receiver)?;
+        match known {
+            Some(device) => self.put_seen(receiver, device, now),
+            None => self.make_known(receiver, now)?,
+        }
+        *self.present.entry(receiver.clone()).or_default() += 1;
+        let cursors = read::cursors(&self.staged, receiver)?;
+        Ok(Opened { new: known.is_none(), following: read::following(&self.staged, cursors)? })
+    }
+
+    /// See [`crate::store::Store::leave`].
+    pub(super) fn leave(&mut self, receiver: &Receiver, now: Timestamp) -> Result<(), Error> {
+        if let Some(times) = self.present.get_mut(receiver) {
+            *times -= 1;
+            if *times == 0 {
+                self.present.remove(receiver);
+            }
+        }
+        if let Some(device) = read::device(&self.staged, receiver)? {
+            self.put_seen(receiver, device, now);
+        }
+        Ok(())
+    }
+
+    /// See [`crate::store::Store::subscribe`].
+    pub(super) fn subscribe(
+        &mut self,
+        receiver: &Receiver,
+        topics: Vec<TopicName>,
+    ) -> Result<(Vec<Following>, u32), Error> {
+        let mut device = read::device(&self.staged, receiver)?.ok_or(Error::UnknownDevice)?;
+        let mut asked: Vec<(LogId, Option<Cursor>)> = Vec::new();
+        for log in distinct(receiver, topics) {
+            let cursor = read::cursor(&self.staged, receiver, &log)?;
+            asked.push((log, cursor));
+        }
+        let added = asked.iter().filter(|(_, cursor)| cursor.is_none()).count();
+        let total = u32::try_from(added).ok().and_then(|added| device.subscriptions.checked_add(added));
+        let limit = self.limits.subscriptions_per_device_max;
+        let total = total.filter(|&total| added == 0 || total <= limit).ok_or(Error::TooManySubscriptions(limit))?;
+        let mut cursors = Vec::with_capacity(asked.len());
+        for (log, cursor) in asked {
+            let cursor = match cursor {
+                Some(cursor) => cursor,
+                None => self.follow(receiver, &log, |log| Cursor::after(log.head.epoch, log.head.last))?,
+            };
+            cursors.push((log, cursor));
+        }
+        if added > 0 {
+            device.subscriptions = total;
+            self.staged.put(Table::Records, key::device(receiver), device.encode());
+            self.sync = true;
+        }
+        Ok((read::following(&self.staged, cursors)?, total))
+    }
+
+    /// See [`crate::store::Store::unsubscribe`].
+    pub(super) fn unsubscribe(&mut self, receiver: &Receiver, topics: Vec<TopicName>) -> Result<u32, Error> {
+        let mut device = read::device(&self.staged, receiver)?.ok_or(Error::UnknownDevice)?;
+        for log in distinct(receiver, topics) {
+            if read::cursor(&self.staged, receiver, &log)?.is_some() {
+                self.unfollow(receiver, &log)?;
+                device.subscriptions = device.subscriptions.saturating_sub(1);
+                self.sync = true;
+            }
+        }
+        self.staged.put(Table::Records, key::device(receiver), device.encode());
+        Ok(device.subscriptions)
+    }
+
+    /// See [`crate::store::Store::commit`].
+    pub(super) fn commit(&mut self, commit: Commit) -> Result<(), Error> {
+        let Commit { receiver, cursors, dead } = commit;
+        // Dead letters carry no epoch; those of a log whose cursor is of another life speak of that life.
+        let mut void = Vec::new();
+        for (log, newer) in cursors {
+            let Some(stored) = read::cursor(&self.staged, &receiver, &log)? else { continue };
+            let mut merged = stored.clone();
+            if stored.epoch != newer.epoch {
+                if read::head(&self.staged, &log)?.epoch != newer.epoch {
+                    void.push(log);
+                    continue;
+                }
+                // The stored one is of an older life.
+                merged = Cursor { epoch: newer.epoch, ..Cursor::default() };
+            }
+            merged.merge(&newer);
+            if merged == stored {
+                continue;
+            }
+            if let (Some(full), Some(lowest)) = (self.full.get_mut(&log), lowest_new(&stored.settled, &merged.settled))
+            {
+                full.from = full.from.min(Offset(lowest));
+            }
+            self.staged.put(Table::Records, key::cursor(&receiver, &log), record::encode_cursor(&merged));
+        }
+        for dead in dead.into_iter().filter(|dead| !void.contains(&dead.log)) {
+            self.put_letter(&receiver, dead)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets a device with all it has; returns how many records that were.
+    pub(super) fn forget_device(&mut self, receiver: &Receiver) -> Result<usize, Error> {
+        let cursors = read::cursors(&self.staged, receiver)?;
+        for (log, _) in &cursors {
+            self.unfollow(receiver, log)?;
+            // Entries that waited for this device alone can go now.
+            self.full.remove(log);
+        }
+        self.staged.remove(Table::Records, key::device(receiver));
+        Ok(cursors.len() + 1)
+    }
+
+    fn make_known(&mut self, receiver: &Receiver, now: Timestamp) -> Result<(), Error> {
+        let inbox = LogId::Inbox(receiver.tenant.clone(), receiver.user.clone());
+        let limit = self.limits.devices_per_user_max;
+        if read::log(&self.staged, &inbox)?.is_some_and(|log| log.followers >= limit) {
+            return Err(Error::TooManyDevices(limit));
+        }
+        self.follow(receiver, &inbox, |log| Cursor::after(log.head.epoch, Offset::ZERO))?;
+        let key = key::device(receiver);
+        self.put_due(now + self.limits.device_absence_max / 2, key::Purpose::Absence, &key);
+        self.staged.put(Table::Records, key, record::Device { seen: now, subscriptions: 0 }.encode());
+        self.sync = true;
+        Ok(())
+    }
+
+    fn put_seen(&mut self, receiver: &Receiver, mut device: record::Device, now: Timestamp) {
+        // A clock that went back must not make a device look absent.
+        device.seen = device.seen.max(now);
+        self.staged.put(Table::Records, key::device(receiver), device.encode());
+    }
+
+    fn follow(
+        &mut self,
+        receiver: &Receiver,
+        id: &LogId,
+        start: impl FnOnce(&record::Log) -> Cursor,
+    ) -> Result<Cursor, Error> {
+        let mut log = self.log_or_new(id)?;
+        log.followers += 1;
+        let cursor = start(&log);
+        self.put_log(id, &log);
+        self.staged.put(Table::Records, key::cursor(receiver, id), record::encode_cursor(&cursor));
+        Ok(cursor)
+    }
+
+    fn unfollow(&mut self, receiver: &Receiver, id: &LogId) -> Result<(), Error> {
+        self.staged.remove(Table::Records, key::cursor(receiver, id));
+        if let Some(mut log) = read::log(&self.staged, id)? {
+            log.followers = log.followers.saturating_sub(1);
+            self.put_log(id, &log);
+        }
+        Ok(())
+    }
+
+    /// Records a dead letter, if the device follows the log and the entry still stands.
+    fn put_letter(&mut self, receiver: &Receiver, dead: Dead) -> Result<(), Error> {
+        if read::cursor(&self.staged, receiver, &dead.log)?.is_none() {
+            return Ok(());
+        }
+        let Some(bytes) = self.staged.get(Table::Entries, &key::entry(&dead.log, dead.offset))? else { return Ok(()) };
+        let entry = record::decode_entry(dead.offset, &bytes)?;
+        let key = key::letter(&receiver.tenant, entry.id, &receiver.user, &receiver.device);
+        let forget_at = entry.expires_at + self.limits.tombstone_ttl;
+        self.put_due(forget_at, key::Purpose::Forget, &key);
+        let Dead { attempts, reason, at, .. } = dead;
+        self.staged.put(Table::Records, key, record::Letter { attempts, at, forget_at, reason }.encode());
+        Ok(())
+    }
+}
+
+/// The logs of topics, each once, in the order given.
+fn distinct(receiver: &Receiver, topics: Vec<TopicName>) -> Vec<LogId> {
+    let mut seen = std::collections::HashSet::new();
+    let logs = topics.into_iter().filter(|topic| seen.insert(topic.clone()));
+    logs.map(|topic| LogId::Topic(receiver.tenant.clone(), topic)).collect()
+}
+
+/// The lowest number that is in `new` and not in `old`, a part of it.
+fn lowest_new(old: &Ranges, new: &Ranges) -> Option<u64> {
+    let mut old = old.iter();
+    for (from, upto) in new.iter() {
+        let mut missing = from;
+        while missing <= upto {
+            match old.next() {
+                Some((first, last)) if first == missing => missing = last.checked_add(1)?,
+                _ => return Some(missing),
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::lowest_new;
+    use crate::model::ranges::Ranges;
+
+    proptest! {
+        #[test]
+        fn the_lowest_new_number_is_found(
+            old in proptest::collection::vec((0_u64..40, 0_u64..6), 0..8),
+            added in proptest::collection::vec((0_u64..40, 0_u64..6), 0..4),
+        ) {
+            let ranges = |spans: &[(u64, u64)]| spans.iter().map(|&(from, length)| (from, from + length)).collect();
+            let old: Ranges = ranges(&old);
+            let mut new: Ranges = ranges(&added);
+            new.merge(&old);
+            let expected = (0..60).find(|&number| new.contains(number) && !old.contains(number));
+            prop_assert_eq!(lowest_new(&old, &new), expected);
+        }
+    }
+}

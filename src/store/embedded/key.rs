@@ -1,0 +1,297 @@
+//! Keys of the two tables: what sorts where. It does not know what the values hold.
+//!
+//! Names end with a NUL, which no name contains, so that no name is a prefix of another's keys. A key of the records
+//! table begins with a letter for its kind, then the tenant. Numbers are big-endian, so that keys sort by them.
+
+use crate::model::clock::Timestamp;
+use crate::model::id::{DeviceId, MessageId, Receiver, TenantId, TopicName, UserId};
+use crate::model::log::{LogId, Offset};
+use crate::store::Error;
+
+/// Where the format of the folder is written.
+pub(super) const FORMAT: &[u8] = b"F";
+
+/// Kind of a message's record.
+pub(super) const MESSAGE: u8 = b'M';
+/// Kind of an idempotency key's record.
+pub(super) const REPEAT: u8 = b'I';
+/// Kind of a dead letter's record.
+pub(super) const LETTER: u8 = b'L';
+
+const LOG: u8 = b'H';
+const COLLAPSE: u8 = b'K';
+const DEVICE: u8 = b'D';
+const CURSOR: u8 = b'C';
+const DUE: u8 = b'X';
+
+const INBOX: u8 = b'i';
+const TOPIC: u8 = b't';
+
+/// What is to be done when a time has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// The device of the target key may have been absent too long.
+    Absence,
+    /// The entry of the target's message expires.
+    Expire,
+    /// The target record has served its time.
+    Forget,
+}
+
+/// An entry of a log, in the entries table.
+pub(super) fn entry(log: &LogId, offset: Offset) -> Vec<u8> {
+    let mut key = Vec::with_capacity(64);
+    push_log(&mut key, log);
+    key.extend_from_slice(&offset.0.to_be_bytes());
+    key
+}
+
+/// The offset at the end of an entry's key.
+pub(super) fn offset_of(key: &[u8]) -> Result<Offset, Error> {
+    let tail = key.len().checked_sub(8).and_then(|at| key.get(at..)).and_then(|tail| tail.try_into().ok());
+    tail.map(|tail| Offset(u64::from_be_bytes(tail))).ok_or_else(|| damaged("entry"))
+}
+
+/// The record of a log.
+pub(super) fn log(log: &LogId) -> Vec<u8> {
+    let mut key = vec![LOG];
+    push_log(&mut key, log);
+    key
+}
+
+/// The record of a message.
+pub(super) fn message(tenant: &TenantId, id: MessageId) -> Vec<u8> {
+    let mut key = vec![MESSAGE];
+    push(&mut key, tenant.as_str());
+    key.extend_from_slice(id.as_bytes());
+    key
+}
+
+/// Tenant and id in a message's key.
+pub(super) fn message_of(key: &[u8]) -> Result<(TenantId, MessageId), Error> {
+    let mut rest = key.get(1..).unwrap_or_default();
+    let tenant = TenantId::new(pop(&mut rest)?).map_err(|_| damaged("message"))?;
+    let id = rest.try_into().map_err(|_| damaged("message"))?;
+    Ok((tenant, MessageId::from_bytes(id)))
+}
+
+/// The record of an idempotency key.
+pub(super) fn repeat(tenant: &TenantId, text: &str) -> Vec<u8> {
+    let mut key = vec![REPEAT];
+    push(&mut key, tenant.as_str());
+    key.extend_from_slice(text.as_bytes());
+    key
+}
+
+/// The newest entry with a collapse key, of a log and a device restriction.
+pub(super) fn collapse(log: &LogId, device: Option<&DeviceId>, text: &str) -> Vec<u8> {
+    let mut key = vec![COLLAPSE];
+    push_log(&mut key, log);
+    push(&mut key, device.map_or("", DeviceId::as_str));
+    key.extend_from_slice(text.as_bytes());
+    key
+}
+
+/// The record of a device.
+pub(super) fn device(receiver: &Receiver) -> Vec<u8> {
+    let mut key = vec![DEVICE];
+    push_receiver(&mut key, receiver);
+    key
+}
+
+/// What the records of all devices of a user begin with.
+pub(super) fn devices(tenant: &TenantId, user: &UserId) -> Vec<u8> {
+    let mut key = vec![DEVICE];
+    push(&mut key, tenant.as_str());
+    push(&mut key, user.as_str());
+    key
+}
+
+/// Whom a device's key is for.
+pub(super) fn receiver_of(key: &[u8]) -> Result<Receiver, Error> {
+    let mut rest = key.get(1..).unwrap_or_default();
+    let tenant = TenantId::new(pop(&mut rest)?).map_err(|_| damaged("device"))?;
+    let user = UserId::new(pop(&mut rest)?).map_err(|_| damaged("device"))?;
+    let device = DeviceId::new(pop(&mut rest)?).map_err(|_| damaged("device"))?;
+    Ok(Receiver { tenant, user, device })
+}
+
+/// The cursor of a device in a log.
+pub(super) fn cursor(receiver: &Receiver, log: &LogId) -> Vec<u8> {
+    let mut key = cursors(receiver);
+    push_name(&mut key, log);
+    key
+}
+
+/// What the cursors of a device begin with; the inbox sorts before the topics.
+pub(super) fn cursors(receiver: &Receiver) -> Vec<u8> {
+    let mut key = vec![CURSOR];
+    push_receiver(&mut key, receiver);
+    key
+}
+
+/// The log that a cursor's key is for; `prefix` is the length of [`cursors`].
+pub(super) fn log_of(key: &[u8], prefix: usize, tenant: &TenantId) -> Result<LogId, Error> {
+    let mut rest = key.get(prefix..).unwrap_or_default();
+    let kind = rest.first().copied().ok_or_else(|| damaged("cursor"))?;
+    rest = rest.get(1..).unwrap_or_default();
+    log_named(kind, pop(&mut rest)?, tenant).ok_or_else(|| damaged("cursor"))
+}
+
+/// The dead letter of a message at a device.
+pub(super) fn letter(tenant: &TenantId, id: MessageId, user: &UserId, device: &DeviceId) -> Vec<u8> {
+    let mut key = letters(tenant, id);
+    push(&mut key, user.as_str());
+    push(&mut key, device.as_str());
+    key
+}
+
+/// What the dead letters of a message begin with.
+pub(super) fn letters(tenant: &TenantId, id: MessageId) -> Vec<u8> {
+    let mut key = message(tenant, id);
+    key[0] = LETTER;
+    key
+}
+
+/// User and device of a dead letter's key; `prefix` is the length of [`letters`].
+pub(super) fn device_of(key: &[u8], prefix: usize) -> Result<(UserId, DeviceId), Error> {
+    let mut rest = key.get(prefix..).unwrap_or_default();
+    let user = UserId::new(pop(&mut rest)?).map_err(|_| damaged("dead letter"))?;
+    let device = DeviceId::new(pop(&mut rest)?).map_err(|_| damaged("dead letter"))?;
+    Ok((user, device))
+}
+
+/// Something to be done at a time with the record of the target key.
+pub(super) fn due(at: Timestamp, purpose: Purpose, target: &[u8]) -> Vec<u8> {
+    let mut key = due_from(at);
+    key.push(match purpose {
+        Purpose::Absence => b'a',
+        Purpose::Expire => b'e',
+        Purpose::Forget => b'f',
+    });
+    key.extend_from_slice(target);
+    key
+}
+
+/// The first key that is due at a time.
+pub(super) fn due_from(at: Timestamp) -> Vec<u8> {
+    let mut key = vec![DUE];
+    key.extend_from_slice(&at.as_millis().to_be_bytes());
+    key
+}
+
+/// When, what and with which record.
+pub(super) fn due_of(key: &[u8]) -> Result<(Timestamp, Purpose, &[u8]), Error> {
+    let (head, target) = key.split_at_checked(10).ok_or_else(|| damaged("due"))?;
+    let at = head[1..9].try_into().map(u64::from_be_bytes).map_err(|_| damaged("due"))?;
+    let purpose = match head[9] {
+        b'a' => Purpose::Absence,
+        b'e' => Purpose::Expire,
+        b'f' => Purpose::Forget,
+        _ => return Err(damaged("due")),
+    };
+    Ok((Timestamp::from_millis(at), purpose, target))
+}
+
+/// The first key after all that begin with these bytes. No key of ours begins with 255 only.
+pub(super) fn after(prefix: &[u8]) -> Vec<u8> {
+    let mut key = prefix.to_vec();
+    while let Some(last) = key.pop() {
+        if last < u8::MAX {
+            key.push(last + 1);
+            break;
+        }
+    }
+    key
+}
+
+/// The letter of a log's kind, and its name without the tenant.
+pub(super) fn log_parts(log: &LogId) -> (u8, &str) {
+    match log {
+        LogId::Inbox(_, user) => (INBOX, user.as_str()),
+        LogId::Topic(_, topic) => (TOPIC, topic.as_str()),
+    }
+}
+
+/// The log with this letter and name; `None` when there is no such kind or the name is not one.
+pub(super) fn log_named(kind: u8, name: &str, tenant: &TenantId) -> Option<LogId> {
+    match kind {
+        INBOX => UserId::new(name).ok().map(|user| LogId::Inbox(tenant.clone(), user)),
+        TOPIC => TopicName::new(name).ok().map(|topic| LogId::Topic(tenant.clone(), topic)),
+        _ => None,
+    }
+}
+
+fn push(key: &mut Vec<u8>, name: &str) {
+    key.extend_from_slice(name.as_bytes());
+    key.push(0);
+}
+
+fn push_name(key: &mut Vec<u8>, log: &LogId) {
+    let (kind, name) = log_parts(log);
+    key.push(kind);
+    push(key, name);
+}
+
+fn push_log(key: &mut Vec<u8>, log: &LogId) {
+    push(key, log.tenant().as_str());
+    push_name(key, log);
+}
+
+fn push_receiver(key: &mut Vec<u8>, receiver: &Receiver) {
+    push(key, receiver.tenant.as_str());
+    push(key, receiver.user.as_str());
+    push(key, receiver.device.as_str());
+}
+
+/// Takes a name and its NUL from the front.
+fn pop<'a>(rest: &mut &'a [u8]) -> Result<&'a str, Error> {
+    let end = rest.iter().position(|&byte| byte == 0).ok_or_else(|| damaged("name"))?;
+    let name = std::str::from_utf8(&rest[..end]).map_err(|_| damaged("name"))?;
+    *rest = &rest[end + 1..];
+    Ok(name)
+}
+
+fn damaged(what: &str) -> Error {
+    Error::Failed(format!("the key of a {what} record is damaged"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Purpose, after, cursor, cursors, due, due_of, entry, log_of, offset_of};
+    use crate::model::clock::Timestamp;
+    use crate::model::id::{DeviceId, Receiver, TenantId, TopicName, UserId};
+    use crate::model::log::{LogId, Offset};
+
+    fn receiver(tenant: &str, user: &str, device: &str) -> Receiver {
+        Receiver {
+            tenant: TenantId::new(tenant).unwrap(),
+            user: UserId::new(user).unwrap(),
+            device: DeviceId::new(device).unwrap(),
+        }
+    }
+
+    #[test]
+    fn no_name_lies_among_the_keys_of_another() {
+        for (one, other) in [(("a", "b", "c"), ("ab", "b", "c")), (("a", "b", "c"), ("a", "b", "cc"))] {
+            let (one, other) = (receiver(one.0, one.1, one.2), receiver(other.0, other.1, other.2));
+            let log = LogId::Topic(other.tenant.clone(), TopicName::new("t").unwrap());
+            let key = cursor(&other, &log);
+            let prefix = cursors(&one);
+            assert!(key < prefix || key >= after(&prefix), "{other} lies within {one}");
+        }
+    }
+
+    #[test]
+    fn keys_read_back() {
+        let receiver = receiver("acme", "ann", "phone");
+        let log = LogId::Topic(receiver.tenant.clone(), TopicName::new("news").unwrap());
+        let key = cursor(&receiver, &log);
+        assert_eq!(log_of(&key, cursors(&receiver).len(), &receiver.tenant), Ok(log.clone()));
+        assert_eq!(offset_of(&entry(&log, Offset(7))), Ok(Offset(7)));
+        let key = due(Timestamp::from_millis(9), Purpose::Forget, b"Mxyz");
+        assert_eq!(due_of(&key), Ok((Timestamp::from_millis(9), Purpose::Forget, b"Mxyz".as_slice())));
+        assert!(due_of(&key[..9]).is_err());
+        assert_eq!(after(&[1, 255]), [2]);
+    }
+}

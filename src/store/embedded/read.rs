@@ -1,0 +1,181 @@
+//! Questions that are answered from the tables alone: pages, heads, what became of a message, who follows what. It
+//! changes nothing.
+
+use super::record::{self, Fate};
+use super::tables::{Table, View};
+use super::{key, tables};
+use crate::model::clock::Timestamp;
+use crate::model::cursor::Cursor;
+use crate::model::id::{DeviceId, MessageId, Receiver, TenantId, UserId};
+use crate::model::log::{Head, LogId, Offset};
+use crate::model::message::Entry;
+use crate::store::{DeviceOutcome, DeviceState, Error, Following, MessageRecord, MessageState, Page};
+
+/// Most expired entries that one page walks over; what is behind them comes with the next page. A guess: some
+/// milliseconds of work, a thread of the runtime is not to be held longer.
+const WALKED_MAX: usize = 1_024;
+
+/// A log's record; `None` for a log that does not exist.
+pub(super) fn log(view: &impl View, id: &LogId) -> Result<Option<record::Log>, Error> {
+    view.get(Table::Records, &key::log(id))?.map(|bytes| record::Log::decode(&bytes)).transpose()
+}
+
+/// A log's head; the default one for a log that does not exist.
+pub(super) fn head(view: &impl View, id: &LogId) -> Result<Head, Error> {
+    Ok(log(view, id)?.unwrap_or_default().head)
+}
+
+/// A message's record.
+pub(super) fn message(view: &impl View, tenant: &TenantId, id: MessageId) -> Result<Option<record::Message>, Error> {
+    let bytes = view.get(Table::Records, &key::message(tenant, id))?;
+    bytes.map(|bytes| record::Message::decode(tenant, id, &bytes)).transpose()
+}
+
+/// A device's record.
+pub(super) fn device(view: &impl View, receiver: &Receiver) -> Result<Option<record::Device>, Error> {
+    view.get(Table::Records, &key::device(receiver))?.map(|bytes| record::Device::decode(&bytes)).transpose()
+}
+
+/// The known devices of a user.
+pub(super) fn devices(view: &impl View, tenant: &TenantId, user: &UserId) -> Result<Vec<Receiver>, Error> {
+    let rows = view.prefix(Table::Records, &key::devices(tenant, user));
+    rows.map(|row| key::receiver_of(&row?.0)).collect()
+}
+
+/// The cursor of a device in a log that it follows.
+pub(super) fn cursor(view: &impl View, receiver: &Receiver, log: &LogId) -> Result<Option<Cursor>, Error> {
+    let bytes = view.get(Table::Records, &key::cursor(receiver, log))?;
+    bytes.map(|bytes| record::decode_cursor(&bytes)).transpose()
+}
+
+/// All logs that a device follows with its cursors, the inbox first.
+pub(super) fn cursors(view: &impl View, receiver: &Receiver) -> Result<Vec<(LogId, Cursor)>, Error> {
+    let prefix = key::cursors(receiver);
+    let rows = view.prefix(Table::Records, &prefix);
+    rows.map(|row| {
+        let (key, value) = row?;
+        Ok((key::log_of(&key, prefix.len(), &receiver.tenant)?, record::decode_cursor(&value)?))
+    })
+    .collect()
+}
+
+/// Adds the heads to cursors.
+pub(super) fn following(view: &impl View, cursors: Vec<(LogId, Cursor)>) -> Result<Vec<Following>, Error> {
+    let with_head = |(log, cursor)| Ok(Following { head: head(view, &log)?, log, cursor });
+    cursors.into_iter().map(with_head).collect()
+}
+
+/// The entries from one offset on, expired ones included.
+pub(super) fn entries<'a>(
+    view: &'a impl View,
+    log: &LogId,
+    from: Offset,
+) -> impl Iterator<Item = Result<Entry, Error>> + 'a {
+    let (from, before) = (key::entry(log, from), key::after(&key::entry(log, Offset(u64::MAX))));
+    view.range(Table::Entries, &from, &before).map(decode_row)
+}
+
+/// See [`crate::store::Store::read`].
+pub(super) fn page(
+    view: &impl View,
+    log: &LogId,
+    after: Offset,
+    entries_max: usize,
+    bytes_max: usize,
+    now: Timestamp,
+) -> Result<Page, Error> {
+    let record = self::log(view, log)?.unwrap_or_default();
+    let head = record.head;
+    if after >= head.last {
+        return Ok(Page { entries: Vec::new(), looked: head.last, head });
+    }
+    if entries_max == 0 {
+        return Ok(Page { entries: Vec::new(), looked: after, head });
+    }
+    let (mut page, mut bytes, mut walked) = (Vec::new(), 0, 0);
+    for entry in entries(view, log, after.next().max(record.first)) {
+        let entry = entry?;
+        let looked = entry.offset;
+        if entry.expired(now) {
+            walked += 1;
+        } else {
+            bytes += entry.body.len();
+            page.push(entry);
+        }
+        if page.len() >= entries_max || bytes >= bytes_max && !page.is_empty() || walked >= WALKED_MAX {
+            return Ok(Page { entries: page, looked, head });
+        }
+    }
+    Ok(Page { entries: page, looked: head.last, head })
+}
+
+/// See [`crate::store::Store::message`].
+pub(super) fn outcome(
+    view: &impl View,
+    tenant: &TenantId,
+    id: MessageId,
+    now: Timestamp,
+    forget_at: impl Fn(&record::Message) -> Timestamp,
+) -> Result<Option<MessageRecord>, Error> {
+    let Some(message) = message(view, tenant, id)? else { return Ok(None) };
+    if forget_at(&message) <= now {
+        return Ok(None);
+    }
+    let found = view.get(Table::Entries, &key::entry(&message.log, message.offset))?;
+    let found = found.map(|bytes| record::decode_entry(message.offset, &bytes)).transpose()?;
+    // Another life of the log may have given the offset again.
+    let entry = found.filter(|entry| entry.id == id && !entry.expired(now));
+    let state = match message.fate {
+        Fate::Replaced(_) => MessageState::Replaced,
+        Fate::Trimmed(_) => MessageState::Trimmed,
+        Fate::Standing if entry.is_some() => MessageState::Stored,
+        Fate::Standing => MessageState::Expired,
+    };
+    let devices = outcomes(view, tenant, &message)?;
+    let record::Message { log, epoch, offset, accepted_at, expires_at, .. } = message;
+    Ok(Some(MessageRecord { log, epoch, offset, accepted_at, expires_at, state, entry, devices }))
+}
+
+/// What became of a message at the devices it concerns.
+fn outcomes(view: &impl View, tenant: &TenantId, message: &record::Message) -> Result<Vec<DeviceOutcome>, Error> {
+    let dead = dead(view, tenant, message.id)?;
+    let LogId::Inbox(_, user) = &message.log else { return Ok(dead) };
+    let mut outcomes = Vec::new();
+    for receiver in devices(view, tenant, user)? {
+        if message.device.as_ref().is_some_and(|only| *only != receiver.device) {
+            continue;
+        }
+        if let Some(dead) = dead.iter().find(|dead| dead.device == receiver.device) {
+            outcomes.push(dead.clone());
+            continue;
+        }
+        let cursor = cursor(view, &receiver, &message.log)?.filter(|cursor| cursor.epoch == message.epoch);
+        let cursor = cursor.unwrap_or_default();
+        let acked = cursor.settled.contains(message.offset.0);
+        outcomes.push(DeviceOutcome {
+            user: receiver.user,
+            device: receiver.device,
+            state: if acked { DeviceState::Acked } else { DeviceState::Waiting },
+            attempts: cursor.attempts.get(&message.offset).copied().unwrap_or_default(),
+        });
+    }
+    Ok(outcomes)
+}
+
+/// The devices that a message was given up for.
+fn dead(view: &impl View, tenant: &TenantId, id: MessageId) -> Result<Vec<DeviceOutcome>, Error> {
+    let prefix = key::letters(tenant, id);
+    let rows = view.prefix(Table::Records, &prefix);
+    rows.map(|row| {
+        let (key, value) = row?;
+        let (user, device): (UserId, DeviceId) = key::device_of(&key, prefix.len())?;
+        let record::Letter { attempts, at, reason, .. } = record::Letter::decode(&value)?;
+        Ok(DeviceOutcome { user, device, state: DeviceState::Dead { reason, at }, attempts })
+    })
+    .collect()
+}
+
+fn decode_row(row: tables::Row) -> Result<Entry, Error> {
+    let (key, value) = row?;
+    record::decode_entry(key::offset_of(&key)?, &value)
+}

@@ -1,0 +1,463 @@
+//! What the values of the tables hold, and how it is written: varints and length-prefixed text, in field order. It does
+//! not know where they are kept. Bytes that are not what was written give [`Error::Failed`], never a panic.
+
+use bytes::Bytes;
+
+use super::key;
+use crate::model::clock::Timestamp;
+use crate::model::cursor::Cursor;
+use crate::model::id::{DeviceId, MessageId, TenantId};
+use crate::model::log::{Epoch, Head, LogId, Offset};
+use crate::model::message::{Entry, Urgency};
+use crate::model::ranges::Ranges;
+use crate::store::{Appended, Error};
+
+/// The format of all records. Another number in a folder means that this program cannot read it.
+pub(super) const FORMAT: u8 = 1;
+
+/// A log's record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Log {
+    /// What callers see of it.
+    pub(super) head: Head,
+    /// No entry stands before this offset. A lower bound: it spares walking over what was removed.
+    pub(super) first: Offset,
+    /// How many entries stand, expired ones that were not swept yet included.
+    pub(super) entries: u64,
+    /// Inbox: known devices of the user. Topic: devices subscribed to it.
+    pub(super) followers: u32,
+}
+
+impl Log {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(32);
+        let head = &self.head;
+        let numbers = [head.epoch.0, head.last.0, head.trimmed.0, self.first.0, self.entries, self.followers.into()];
+        numbers.into_iter().for_each(|number| push(&mut out, number));
+        out
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        let mut input = Input { bytes, what: "log" };
+        let head =
+            Head { epoch: Epoch(input.number()?), last: Offset(input.number()?), trimmed: Offset(input.number()?) };
+        let (first, entries, followers) = (Offset(input.number()?), input.number()?, input.number32()?);
+        input.end(Self { head, first, entries, followers })
+    }
+}
+
+/// An entry's value. The offset is in its key.
+pub(super) fn encode_entry(entry: &Entry) -> Vec<u8> {
+    let mut out = Vec::with_capacity(48 + entry.body.len());
+    out.extend_from_slice(entry.id.as_bytes());
+    push(&mut out, entry.accepted_at.as_millis());
+    push(&mut out, entry.expires_at.as_millis());
+    out.push(Urgency::ALL.iter().position(|&urgency| urgency == entry.urgency).map_or(0, |at| at as u8));
+    push_text(&mut out, entry.device.as_ref().map_or("", DeviceId::as_str));
+    out.extend_from_slice(&entry.body);
+    out
+}
+
+/// Reads an entry's value; the body is copied, so that it does not keep a block of the cache alive.
+pub(super) fn decode_entry(offset: Offset, bytes: &[u8]) -> Result<Entry, Error> {
+    let mut input = Input { bytes, what: "entry" };
+    Ok(Entry {
+        offset,
+        id: input.id()?,
+        accepted_at: input.time()?,
+        expires_at: input.time()?,
+        urgency: Urgency::ALL.get(usize::from(input.byte()?)).copied().ok_or_else(|| input.damaged())?,
+        device: input.device()?,
+        body: Bytes::copy_from_slice(input.bytes),
+    })
+}
+
+/// How a message left its log. Expiry is not written: it follows from the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It did not, or it expired.
+    Standing,
+    /// A newer one with its collapse key took its place at this time.
+    Replaced(Timestamp),
+    /// It had to make room at this time.
+    Trimmed(Timestamp),
+}
+
+/// A message's record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Message {
+    /// Its id; in the key.
+    pub(super) id: MessageId,
+    /// Its log; the tenant is in the key.
+    pub(super) log: LogId,
+    /// The life of the log.
+    pub(super) epoch: Epoch,
+    /// Its place.
+    pub(super) offset: Offset,
+    /// When it was accepted.
+    pub(super) accepted_at: Timestamp,
+    /// When it expires.
+    pub(super) expires_at: Timestamp,
+    /// The only device it is for.
+    pub(super) device: Option<DeviceId>,
+    /// Its collapse key.
+    pub(super) collapse_key: Option<String>,
+    /// How it left its log.
+    pub(super) fate: Fate,
+}
+
+impl Message {
+    /// Where it is kept.
+    pub(super) fn key(&self) -> Vec<u8> {
+        key::message(self.log.tenant(), self.id)
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(64);
+        let (kind, name) = key::log_parts(&self.log);
+        out.push(kind);
+        push_text(&mut out, name);
+        let times = [self.accepted_at.as_millis(), self.expires_at.as_millis()];
+        [self.epoch.0, self.offset.0].into_iter().chain(times).for_each(|number| push(&mut out, number));
+        push_text(&mut out, self.device.as_ref().map_or("", DeviceId::as_str));
+        out.push(self.collapse_key.is_some().into());
+        push_text(&mut out, self.collapse_key.as_deref().unwrap_or_default());
+        let (fate, at) = match self.fate {
+            Fate::Standing => (0, Timestamp::ZERO),
+            Fate::Replaced(at) => (1, at),
+            Fate::Trimmed(at) => (2, at),
+        };
+        out.push(fate);
+        push(&mut out, at.as_millis());
+        out
+    }
+
+    pub(super) fn decode(tenant: &TenantId, id: MessageId, bytes: &[u8]) -> Result<Self, Error> {
+        let mut input = Input { bytes, what: "message" };
+        let kind = input.byte()?;
+        let log = key::log_named(kind, input.text()?, tenant).ok_or_else(|| input.damaged())?;
+        let (epoch, offset) = (Epoch(input.number()?), Offset(input.number()?));
+        let (accepted_at, expires_at) = (input.time()?, input.time()?);
+        let device = input.device()?;
+        let collapses = input.byte()? != 0;
+        let collapse_key = Some(input.text()?.to_owned()).filter(|_| collapses);
+        let fate = match (input.byte()?, input.time()?) {
+            (0, _) => Fate::Standing,
+            (1, at) => Fate::Replaced(at),
+            (2, at) => Fate::Trimmed(at),
+            _ => return Err(input.damaged()),
+        };
+        input.end(Self { id, log, epoch, offset, accepted_at, expires_at, device, collapse_key, fate })
+    }
+}
+
+/// A device's record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Device {
+    /// When it last came or left.
+    pub(super) seen: Timestamp,
+    /// How many topics it follows.
+    pub(super) subscriptions: u32,
+}
+
+impl Device {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(12);
+        push(&mut out, self.seen.as_millis());
+        push(&mut out, self.subscriptions.into());
+        out
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        let mut input = Input { bytes, what: "device" };
+        let (seen, subscriptions) = (input.time()?, input.number32()?);
+        input.end(Self { seen, subscriptions })
+    }
+}
+
+/// A dead letter's record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Letter {
+    /// Failed deliveries.
+    pub(super) attempts: u32,
+    /// When it was given up.
+    pub(super) at: Timestamp,
+    /// When this record has served its time.
+    pub(super) forget_at: Timestamp,
+    /// The last reason.
+    pub(super) reason: String,
+}
+
+impl Letter {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(24 + self.reason.len());
+        let numbers = [self.attempts.into(), self.at.as_millis(), self.forget_at.as_millis()];
+        numbers.into_iter().for_each(|number| push(&mut out, number));
+        push_text(&mut out, &self.reason);
+        out
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        let mut input = Input { bytes, what: "dead letter" };
+        let (attempts, at, forget_at) = (input.number32()?, input.time()?, input.time()?);
+        let reason = input.text()?.to_owned();
+        input.end(Self { attempts, at, forget_at, reason })
+    }
+}
+
+/// An idempotency key's record: what was asked, and the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Repeat {
+    /// Hash of the request.
+    pub(super) fingerprint: u64,
+    /// Its outcome.
+    pub(super) first: Appended,
+}
+
+impl Repeat {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(56);
+        let first = &self.first;
+        out.extend_from_slice(first.id.as_bytes());
+        let times = [first.accepted_at.as_millis(), first.expires_at.as_millis()];
+        let numbers = [self.fingerprint, first.offset.0, first.epoch.0];
+        numbers.into_iter().chain(times).for_each(|number| push(&mut out, number));
+        out
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        let mut input = Input { bytes, what: "idempotency" };
+        let (id, fingerprint) = (input.id()?, input.number()?);
+        let (offset, epoch) = (Offset(input.number()?), Epoch(input.number()?));
+        let (accepted_at, expires_at) = (input.time()?, input.time()?);
+        input.end(Self { fingerprint, first: Appended { id, offset, epoch, accepted_at, expires_at, duplicate: true } })
+    }
+}
+
+/// Id of the newest message with a collapse key.
+pub(super) fn decode_collapse(bytes: &[u8]) -> Result<MessageId, Error> {
+    let mut input = Input { bytes, what: "collapse key" };
+    let id = input.id()?;
+    input.end(id)
+}
+
+/// A cursor's value: ranges and attempts as distances, so that a cursor is a few bytes long.
+pub(super) fn encode_cursor(cursor: &Cursor) -> Vec<u8> {
+    let mut out = Vec::with_capacity(24);
+    push(&mut out, cursor.epoch.0);
+    push(&mut out, cursor.settled.spans() as u64);
+    let mut last = 0;
+    for (from, upto) in cursor.settled.iter() {
+        push(&mut out, from - last);
+        push(&mut out, upto - from);
+        last = upto;
+    }
+    let mut last = 0;
+    for (offset, attempts) in &cursor.attempts {
+        push(&mut out, offset.0 - last);
+        push(&mut out, (*attempts).into());
+        last = offset.0;
+    }
+    out
+}
+
+/// Reads a cursor's value.
+pub(super) fn decode_cursor(bytes: &[u8]) -> Result<Cursor, Error> {
+    let mut input = Input { bytes, what: "cursor" };
+    let mut cursor = Cursor { epoch: Epoch(input.number()?), settled: Ranges::default(), ..Cursor::default() };
+    let mut last = 0;
+    for _ in 0..input.number()? {
+        let from = input.number_after(last)?;
+        last = input.number_after(from)?;
+        cursor.settled.insert(from, last);
+    }
+    let mut last = 0;
+    while !input.bytes.is_empty() {
+        last = input.number_after(last)?;
+        cursor.attempts.insert(Offset(last), input.number32()?);
+    }
+    Ok(cursor)
+}
+
+/// Writes seven bits a byte, lowest first; the high bit says that more follow.
+fn push(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+fn push_text(out: &mut Vec<u8>, text: &str) {
+    push(out, text.len() as u64);
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// The part of a value that was not read yet.
+struct Input<'a> {
+    bytes: &'a [u8],
+    /// The kind of record, for the error.
+    what: &'static str,
+}
+
+impl<'a> Input<'a> {
+    fn damaged(&self) -> Error {
+        Error::Failed(format!("a {} record is damaged", self.what))
+    }
+
+    fn take(&mut self, count: usize) -> Result<&'a [u8], Error> {
+        let (taken, rest) = self.bytes.split_at_checked(count).ok_or_else(|| self.damaged())?;
+        self.bytes = rest;
+        Ok(taken)
+    }
+
+    fn byte(&mut self) -> Result<u8, Error> {
+        self.take(1).map(|taken| taken[0])
+    }
+
+    fn number(&mut self) -> Result<u64, Error> {
+        let mut number = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            let bits = u64::from(byte & 0x7f);
+            if shift == 63 && bits > 1 {
+                break;
+            }
+            number |= bits << shift;
+            if byte < 0x80 {
+                return Ok(number);
+            }
+        }
+        Err(self.damaged())
+    }
+
+    fn number32(&mut self) -> Result<u32, Error> {
+        u32::try_from(self.number()?).map_err(|_| self.damaged())
+    }
+
+    fn number_after(&mut self, last: u64) -> Result<u64, Error> {
+        self.number()?.checked_add(last).ok_or_else(|| self.damaged())
+    }
+
+    fn time(&mut self) -> Result<Timestamp, Error> {
+        self.number().map(Timestamp::from_millis)
+    }
+
+    fn id(&mut self) -> Result<MessageId, Error> {
+        let bytes = self.take(16)?.try_into().map_err(|_| self.damaged())?;
+        Ok(MessageId::from_bytes(bytes))
+    }
+
+    fn text(&mut self) -> Result<&'a str, Error> {
+        let length = usize::try_from(self.number()?).map_err(|_| self.damaged())?;
+        std::str::from_utf8(self.take(length)?).map_err(|_| self.damaged())
+    }
+
+    fn device(&mut self) -> Result<Option<DeviceId>, Error> {
+        match self.text()? {
+            "" => Ok(None),
+            name => DeviceId::new(name).map(Some).map_err(|_| self.damaged()),
+        }
+    }
+
+    /// The value, if nothing is left over.
+    fn end<T>(self, value: T) -> Result<T, Error> {
+        if self.bytes.is_empty() { Ok(value) } else { Err(self.damaged()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{
+        Device, Fate, Letter, Log, Message, Repeat, decode_collapse, decode_cursor, decode_entry, encode_cursor,
+        encode_entry,
+    };
+    use crate::model::clock::Timestamp;
+    use crate::model::cursor::Cursor;
+    use crate::model::id::{DeviceId, MessageId, TenantId, UserId};
+    use crate::model::log::{Epoch, Head, LogId, Offset};
+    use crate::model::message::{Entry, Urgency};
+    use crate::store::Appended;
+
+    const ID: MessageId = MessageId::from_bytes([7; 16]);
+
+    fn tenant() -> TenantId {
+        TenantId::new("acme").unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn cursors_read_back(
+            epoch: u64,
+            spans in proptest::collection::vec((any::<u64>(), 0_u64..1000), 0..20),
+            attempts in proptest::collection::btree_map(any::<u64>(), any::<u32>(), 0..10),
+        ) {
+            let settled = spans.into_iter().map(|(from, length)| (from, from.saturating_add(length))).collect();
+            let attempts = attempts.into_iter().map(|(offset, count)| (Offset(offset), count)).collect();
+            let cursor = Cursor { epoch: Epoch(epoch), settled, attempts };
+            prop_assert_eq!(decode_cursor(&encode_cursor(&cursor)).unwrap(), cursor);
+        }
+
+        #[test]
+        fn any_bytes_are_refused_or_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let _ = decode_cursor(&bytes);
+            let _ = decode_entry(Offset(1), &bytes);
+            let _ = decode_collapse(&bytes);
+            let _ = Log::decode(&bytes);
+            let _ = Message::decode(&tenant(), ID, &bytes);
+            let _ = Device::decode(&bytes);
+            let _ = Letter::decode(&bytes);
+            let _ = Repeat::decode(&bytes);
+        }
+
+        #[test]
+        fn records_read_back(a: u64, b: u64, c: u64, d: u32, which in 0_usize..3) {
+            let time = Timestamp::from_millis;
+            let head = Head { epoch: Epoch(a), last: Offset(b), trimmed: Offset(c) };
+            let log = Log { head, first: Offset(c), entries: a, followers: d };
+            prop_assert_eq!(Log::decode(&log.encode()).unwrap(), log);
+            let device = (which > 0).then(|| DeviceId::new("phone").unwrap());
+            let entry = Entry {
+                offset: Offset(b),
+                id: ID,
+                accepted_at: time(a),
+                expires_at: time(b),
+                urgency: Urgency::ALL[which],
+                device: device.clone(),
+                body: vec![3; which].into(),
+            };
+            prop_assert_eq!(decode_entry(Offset(b), &encode_entry(&entry)).unwrap(), entry);
+            let message = Message {
+                id: ID,
+                log: LogId::Inbox(tenant(), UserId::new("ann").unwrap()),
+                epoch: Epoch(a),
+                offset: Offset(b),
+                accepted_at: time(b),
+                expires_at: time(c),
+                device,
+                collapse_key: (which > 1).then(String::new),
+                fate: [Fate::Standing, Fate::Replaced(time(a)), Fate::Trimmed(time(b))][which],
+            };
+            prop_assert_eq!(Message::decode(&tenant(), ID, &message.encode()).unwrap(), message);
+            let device = Device { seen: time(a), subscriptions: d };
+            prop_assert_eq!(Device::decode(&device.encode()).unwrap(), device);
+            let letter = Letter { attempts: d, at: time(a), forget_at: time(b), reason: "no\0pe".to_owned() };
+            prop_assert_eq!(Letter::decode(&letter.encode()).unwrap(), letter);
+            let first = Appended {
+                id: ID, offset: Offset(a), epoch: Epoch(b), accepted_at: time(c), expires_at: time(a), duplicate: true,
+            };
+            let repeat = Repeat { fingerprint: b, first };
+            prop_assert_eq!(Repeat::decode(&repeat.encode()).unwrap(), repeat);
+        }
+    }
+
+    #[test]
+    fn a_record_that_is_cut_or_too_long_is_damaged() {
+        let bytes = Device { seen: Timestamp::from_millis(1_000), subscriptions: 3 }.encode();
+        assert!(Device::decode(&bytes[..bytes.len() - 1]).is_err());
+        assert!(Device::decode(&[bytes.as_slice(), &[0]].concat()).is_err());
+        assert!(decode_cursor(&[1, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1]).is_err());
+    }
+}

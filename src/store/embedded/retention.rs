@@ -1,0 +1,201 @@
+//! What leaves a log, and how: replaced, expired, or removed to make room. It does not decide when to look; appends and
+//! sweeps do.
+
+use std::time::Duration;
+
+use super::record::{self, Fate};
+use super::tables::{Table, View};
+use super::writer::Writer;
+use super::{key, read};
+use crate::model::clock::Timestamp;
+use crate::model::cursor::Cursor;
+use crate::model::id::{DeviceId, MessageId, TenantId, UserId};
+use crate::model::log::{LogId, Offset};
+use crate::model::message::Entry;
+use crate::store::{Error, Limits};
+
+/// What is known of an inbox that was found full, so that appends to it do not walk over all of it again and again.
+///
+/// Nothing before `from` can go, until `until` comes or a device settles something there (then `commit` lowers `from`).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Full {
+    /// The first entry that may be able to go.
+    pub(super) from: Offset,
+    /// When an entry before it expires.
+    until: Timestamp,
+}
+
+/// Most inboxes that are remembered as full; then all are looked at anew. Bounds memory to about a megabyte.
+const FULL_MAX: usize = 4_096;
+
+/// The part of a log that goes at once when it is full, and the bounds of that: removing in pieces spares a walk over
+/// the front for each append. A guess.
+const CHUNK_DIVISOR: u64 = 100;
+const CHUNK_MAX: u64 = 64;
+
+/// Most entries that one append removes when a limit was lowered; further appends remove the rest.
+const EXCESS_MAX: u64 = 1_024;
+
+/// A walk over more entries than this is not repeated within [`WALK_PAUSE`] because of expiry alone. A guess: about a
+/// millisecond.
+const WALK_FREE_MAX: usize = 1_024;
+const WALK_PAUSE: Duration = Duration::from_secs(1);
+
+/// When a message's record has served its time.
+pub(super) fn forget_at(limits: &Limits, message: &record::Message) -> Timestamp {
+    let over = match message.fate {
+        Fate::Standing => message.expires_at,
+        Fate::Replaced(at) | Fate::Trimmed(at) => at,
+    };
+    over + limits.tombstone_ttl
+}
+
+impl Writer {
+    /// A newer entry takes the place of this one.
+    pub(super) fn replace(&mut self, mut message: record::Message, now: Timestamp, log: &mut record::Log) {
+        self.remove_entry(&message, log);
+        message.fate = Fate::Replaced(now);
+        self.put_tombstone(&message);
+    }
+
+    /// An entry is over. Its record stays as it is, for some time: that it expired follows from the clock.
+    pub(super) fn expire(&mut self, message: &record::Message, log: &mut record::Log) -> Result<(), Error> {
+        self.remove_entry(message, log);
+        self.forget_collapse_key(message)?;
+        self.put_due(forget_at(&self.limits, message), key::Purpose::Forget, &message.key());
+        Ok(())
+    }
+
+    /// Makes room for one entry, or refuses; then nothing is staged.
+    pub(super) fn make_room(&mut self, id: &LogId, log: &mut record::Log, now: Timestamp) -> Result<(), Error> {
+        let limit = match id {
+            LogId::Inbox(..) => self.limits.inbox_entries_max,
+            LogId::Topic(..) => self.limits.topic_entries_max,
+        };
+        if log.entries < limit {
+            return Ok(());
+        }
+        let needed = log.entries - limit + 1;
+        let chunk = (limit / CHUNK_DIVISOR).clamp(1, CHUNK_MAX).max(needed).min(EXCESS_MAX);
+        match id {
+            LogId::Topic(..) => self.trim_topic(id, log, chunk, now),
+            LogId::Inbox(tenant, user) => {
+                let victims = self.settled_entries(id, (tenant, user), log, chunk, now)?;
+                if (victims.len() as u64) < needed.min(EXCESS_MAX) {
+                    if !victims.is_empty() {
+                        // They stay, so what was noted of the walk is not true.
+                        self.full.remove(id);
+                    }
+                    return Err(Error::LogFull(limit));
+                }
+                victims.into_iter().try_for_each(|victim| self.trim(id, victim, log, now))
+            }
+        }
+    }
+
+    /// The oldest entries of a topic go, whoever waits for them.
+    fn trim_topic(&mut self, id: &LogId, log: &mut record::Log, chunk: u64, now: Timestamp) -> Result<(), Error> {
+        let oldest = read::entries(&self.staged, id, log.first).take(usize::try_from(chunk).unwrap_or(usize::MAX));
+        let oldest = oldest.map(|entry| entry.map(|entry| (entry.offset, entry.id))).collect::<Result<Vec<_>, _>>()?;
+        for (offset, message) in oldest {
+            self.trim(id, message, log, now)?;
+            log.head.trimmed = offset;
+            log.first = offset.next();
+        }
+        Ok(())
+    }
+
+    /// The oldest entries of an inbox that no known device waits for, at most `most`.
+    fn settled_entries(
+        &mut self,
+        id: &LogId,
+        (tenant, user): (&TenantId, &UserId),
+        log: &mut record::Log,
+        most: u64,
+        now: Timestamp,
+    ) -> Result<Vec<MessageId>, Error> {
+        let mut cursors = Vec::new();
+        for receiver in read::devices(&self.staged, tenant, user)? {
+            let cursor = read::cursor(&self.staged, &receiver, id)?.unwrap_or_default();
+            cursors.push((receiver.device, cursor));
+        }
+        let known = self.full.get(id).filter(|full| now < full.until);
+        let never = Timestamp::from_millis(u64::MAX);
+        let (mut next, mut until) = known.map_or((log.first, never), |full| (full.from.max(log.first), full.until));
+        // Only a walk from the very front tells where the front is now.
+        let mut front = (next == log.first).then_some(next);
+        let (mut victims, mut walked) = (Vec::new(), 0);
+        for entry in read::entries(&self.staged, id, next) {
+            let entry = entry?;
+            walked += 1;
+            next = entry.offset.next();
+            if entry.expired(now) || settled(&entry, &cursors) {
+                victims.push(entry.id);
+            } else {
+                until = until.min(entry.expires_at);
+                if let Some(front) = front.take() {
+                    log.first = front.max(log.first);
+                }
+            }
+            front = front.map(|_| next);
+            if victims.len() as u64 >= most {
+                break;
+            }
+        }
+        log.first = front.unwrap_or(log.first);
+        if walked > WALK_FREE_MAX {
+            until = until.max(now + WALK_PAUSE);
+        }
+        if self.full.len() >= FULL_MAX {
+            self.full.clear();
+        }
+        self.full.insert(id.clone(), Full { from: next, until });
+        Ok(victims)
+    }
+
+    /// An entry goes because its log is full; one whose time was over just expires.
+    fn trim(&mut self, log_id: &LogId, id: MessageId, log: &mut record::Log, now: Timestamp) -> Result<(), Error> {
+        let message = read::message(&self.staged, log_id.tenant(), id)?;
+        let Some(mut message) = message else {
+            return Err(Error::Failed(format!("the record of message {id} is missing while its entry stands")));
+        };
+        if message.expires_at <= now {
+            return self.expire(&message, log);
+        }
+        self.remove_entry(&message, log);
+        self.forget_collapse_key(&message)?;
+        message.fate = Fate::Trimmed(now);
+        self.put_tombstone(&message);
+        Ok(())
+    }
+
+    fn remove_entry(&mut self, message: &record::Message, log: &mut record::Log) {
+        self.staged.remove(Table::Entries, key::entry(&message.log, message.offset));
+        self.staged.remove(Table::Records, key::due(message.expires_at, key::Purpose::Expire, &message.key()));
+        log.entries = log.entries.saturating_sub(1);
+    }
+
+    fn put_tombstone(&mut self, message: &record::Message) {
+        let key = message.key();
+        self.put_due(forget_at(&self.limits, message), key::Purpose::Forget, &key);
+        self.staged.put(Table::Records, key, message.encode());
+    }
+
+    /// Forgets the collapse key of an entry that goes, unless a newer entry has it.
+    fn forget_collapse_key(&mut self, message: &record::Message) -> Result<(), Error> {
+        let Some(text) = &message.collapse_key else { return Ok(()) };
+        let key = key::collapse(&message.log, message.device.as_ref(), text);
+        let newest = self.staged.get(Table::Records, &key)?.map(|bytes| record::decode_collapse(&bytes)).transpose()?;
+        if newest == Some(message.id) {
+            self.staged.remove(Table::Records, key);
+        }
+        Ok(())
+    }
+}
+
+/// Whether each known device that the entry is for has settled it; not if there is none.
+fn settled(entry: &Entry, cursors: &[(DeviceId, Cursor)]) -> bool {
+    let mut concerned =
+        cursors.iter().filter(|(device, _)| entry.device.as_ref().is_none_or(|only| only == device)).peekable();
+    concerned.peek().is_some() && concerned.all(|(_, cursor)| cursor.settled.contains(entry.offset.0))
+}

@@ -1,0 +1,103 @@
+//! Removing what is over, oldest first, in steps of bounded work. Nothing but this looks at the clock on its own
+//! account: reads and appends treat as gone what is over, swept or not.
+
+use super::key::{self, Purpose};
+use super::read;
+use super::record::{self, Fate};
+use super::retention::forget_at;
+use super::tables::{Table, View};
+use super::writer::Writer;
+use crate::model::clock::Timestamp;
+use crate::store::{Error, Swept};
+
+/// Most records that one step touches: appends wait for it. A guess: about ten milliseconds.
+const STEP_RECORDS_MAX: usize = 2_000;
+
+impl Writer {
+    /// See [`crate::store::Store::sweep`].
+    pub(super) fn sweep(&mut self, now: Timestamp) -> Result<Swept, Error> {
+        let from = key::due_from(Timestamp::from_millis(self.due_from));
+        let before = key::due_from(Timestamp::from_millis(now.as_millis().saturating_add(1)));
+        let rows = self.staged.range(Table::Records, &from, &before).take(STEP_RECORDS_MAX);
+        let due = rows.map(|row| Ok(row?.0.to_vec())).collect::<Result<Vec<_>, Error>>()?;
+        // From here on the keys before `now` are gone, unless something is put there anew, which lowers this again.
+        let all = due.len() < STEP_RECORDS_MAX;
+        let reached = due.last().map_or(Ok(now), |last| key::due_of(last).map(|(at, ..)| at))?;
+        self.due_from = if all { now.as_millis() } else { reached.as_millis() };
+        let mut swept = Swept::default();
+        let mut touched = 0;
+        for key in due {
+            if touched >= STEP_RECORDS_MAX {
+                let (at, ..) = key::due_of(&key)?;
+                self.due_from = self.due_from.min(at.as_millis());
+                break;
+            }
+            touched += 1;
+            let (_, purpose, target) = key::due_of(&key)?;
+            match purpose {
+                Purpose::Expire => self.sweep_entry(target, now, &mut swept)?,
+                Purpose::Forget => self.sweep_record(target, now, &mut swept)?,
+                Purpose::Absence => touched += self.sweep_device(target, now, &mut swept)?,
+            }
+            self.staged.remove(Table::Records, key);
+        }
+        swept.more = !all || self.due_from < now.as_millis() || touched > STEP_RECORDS_MAX;
+        Ok(swept)
+    }
+
+    /// Keys are hints: what is done is decided by the record that they point to.
+    fn sweep_entry(&mut self, target: &[u8], now: Timestamp, swept: &mut Swept) -> Result<(), Error> {
+        let (tenant, id) = key::message_of(target)?;
+        let Some(message) = read::message(&self.staged, &tenant, id)? else { return Ok(()) };
+        if message.fate != Fate::Standing || message.expires_at > now {
+            return Ok(());
+        }
+        let mut log = self.log_or_new(&message.log)?;
+        self.expire(&message, &mut log)?;
+        self.put_log(&message.log, &log);
+        swept.expired += 1;
+        Ok(())
+    }
+
+    fn sweep_record(&mut self, target: &[u8], now: Timestamp, swept: &mut Swept) -> Result<(), Error> {
+        let Some(bytes) = self.staged.get(Table::Records, target)? else { return Ok(()) };
+        let over_at = match target.first() {
+            Some(&key::MESSAGE) => {
+                let (tenant, id) = key::message_of(target)?;
+                forget_at(&self.limits, &record::Message::decode(&tenant, id, &bytes)?)
+            }
+            Some(&key::REPEAT) => record::Repeat::decode(&bytes)?.first.accepted_at + self.limits.idempotency_window,
+            Some(&key::LETTER) => record::Letter::decode(&bytes)?.forget_at,
+            _ => return Err(Error::Failed("a due key points to a record of unknown kind".to_owned())),
+        };
+        if over_at > now {
+            // Written anew since, or the limits have changed.
+            self.put_due(over_at, Purpose::Forget, target);
+        } else {
+            self.staged.remove(Table::Records, target.to_vec());
+            swept.forgotten += 1;
+        }
+        Ok(())
+    }
+
+    /// A device has one key, which is looked at twice within the longest absence: opening a device need not move it,
+    /// and one that is open all the time is noted as seen before a crash could make it look absent.
+    fn sweep_device(&mut self, target: &[u8], now: Timestamp, swept: &mut Swept) -> Result<usize, Error> {
+        let receiver = key::receiver_of(target)?;
+        let Some(mut device) = read::device(&self.staged, &receiver)? else { return Ok(0) };
+        let absence_max = self.limits.device_absence_max;
+        let look_again = if self.present.contains_key(&receiver) {
+            device.seen = device.seen.max(now);
+            self.staged.put(Table::Records, target.to_vec(), device.encode());
+            now + absence_max / 2
+        } else if device.seen + absence_max > now {
+            device.seen + absence_max
+        } else {
+            swept.forgotten += 1;
+            return self.forget_device(&receiver);
+        };
+        // Never at the key that is being removed.
+        self.put_due(look_again.max(Timestamp::from_millis(now.as_millis() + 1)), Purpose::Absence, target);
+        Ok(1)
+    }
+}

@@ -1,0 +1,175 @@
+//! The thread that writes: takes what waits, applies it as one batch, syncs once, answers in order. What each command
+//! means stands in the files beside this one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use fastrand::Rng;
+
+use super::command::{Command, Reply};
+use super::queue::Queue;
+use super::retention::Full;
+use super::staged::Staged;
+use super::tables::Tables;
+use crate::model::id::Receiver;
+use crate::model::log::LogId;
+use crate::store::{Error, Limits};
+
+/// Most commands in a batch, and about the most bytes of them. A guess: large enough that a sync of some milliseconds
+/// is shared by all that came during the one before, small enough that applying a batch takes less than 50 ms.
+const BATCH_COMMANDS_MAX: usize = 4_096;
+const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Batches between two looks at the size of the folder, which costs a few system calls.
+const BATCHES_PER_MEASURE: u64 = 256;
+
+/// What the writer has done, for `health`.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    /// Syncs of the disk.
+    pub(super) flushes: AtomicU64,
+    /// Commands applied.
+    pub(super) writes: AtomicU64,
+    /// Bytes on disk when last measured.
+    pub(super) disk_bytes: AtomicU64,
+}
+
+/// State of the writing thread.
+pub(super) struct Writer {
+    /// The tables with the changes of this batch.
+    pub(super) staged: Staged,
+    /// Bounds to keep.
+    pub(super) limits: Limits,
+    /// Devices that are open now, with how many times: a sweep does not take them for absent.
+    pub(super) present: HashMap<Receiver, u32>,
+    /// Inboxes that were found full, and what is known of them. Only spares work; see `retention.rs`.
+    pub(super) full: HashMap<LogId, Full>,
+    /// Makes epochs.
+    pub(super) random: Rng,
+    /// Before this time nothing is due: the sweep begins here and not at keys that are long removed. Unix milliseconds.
+    pub(super) due_from: u64,
+    /// The batch has a member that must be on disk before its answer.
+    pub(super) sync: bool,
+    /// Batches since the start.
+    batches: u64,
+    /// What others see.
+    counters: Arc<Counters>,
+}
+
+/// Tells the one that waits, once it is known whether the batch is written.
+type Settle = Box<dyn FnOnce(Option<&Error>)>;
+
+/// Ends the queue if the thread dies, so that nobody waits for it.
+struct Watch<'a>(&'a Queue<Command>);
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // Dropping the commands ends the waiting of their callers.
+            drop(self.0.fail(Error::Failed("the writer stopped by a fault of the program".to_owned())));
+        }
+    }
+}
+
+impl Writer {
+    /// A writer on these tables.
+    pub(super) fn new(tables: Tables, limits: Limits, counters: Arc<Counters>) -> Self {
+        Self {
+            staged: Staged::new(tables),
+            limits,
+            present: HashMap::new(),
+            full: HashMap::new(),
+            random: Rng::new(),
+            due_from: 0,
+            sync: false,
+            batches: 0,
+            counters,
+        }
+    }
+
+    /// Writes until the queue ends or the disk fails.
+    pub(super) fn run(mut self, queue: &Queue<Command>) {
+        let _watch = Watch(queue);
+        self.measure();
+        let mut commands = Vec::new();
+        while queue.take(BATCH_COMMANDS_MAX, BATCH_BYTES_MAX, &mut commands) {
+            let mut settles = Vec::with_capacity(commands.len());
+            let outcome = self.batch(&mut commands, &mut settles);
+            let error = outcome.err();
+            if let Some(error) = &error {
+                tracing::error!(%error, "the store failed and takes no more writes");
+                // First of all nothing more may come in: who is told of the failure must meet it again.
+                drop(queue.fail(error.clone()));
+            }
+            for settle in settles {
+                settle(error.as_ref());
+            }
+            if error.is_some() {
+                return;
+            }
+        }
+    }
+
+    /// Applies commands and writes them; an error means that none of them is known to be written.
+    fn batch(&mut self, commands: &mut Vec<Command>, settles: &mut Vec<Settle>) -> Result<(), Error> {
+        let count = commands.len() as u64;
+        self.sync = false;
+        let mut broken = None;
+        for command in commands.drain(..) {
+            settles.push(match command {
+                Command::Append(append, reply) => settle(reply, self.append(append), &mut broken),
+                Command::Open(receiver, now, reply) => settle(reply, self.open(&receiver, now), &mut broken),
+                Command::Leave(receiver, now, reply) => settle(reply, self.leave(&receiver, now), &mut broken),
+                Command::Subscribe(receiver, topics, reply) => {
+                    settle(reply, self.subscribe(&receiver, topics), &mut broken)
+                }
+                Command::Unsubscribe(receiver, topics, reply) => {
+                    settle(reply, self.unsubscribe(&receiver, topics), &mut broken)
+                }
+                Command::Commit(commit, reply) => settle(reply, self.commit(commit), &mut broken),
+                Command::Sweep(now, reply) => settle(reply, self.sweep(now), &mut broken),
+                Command::Close(reply) => {
+                    self.sync = true;
+                    settle(reply, Ok(()), &mut broken)
+                }
+                #[cfg(test)]
+                Command::Break(super::command::Breakage::Panic) => panic!("broken by a test"),
+                #[cfg(test)]
+                Command::Break(super::command::Breakage::Write) => {
+                    broken = Some(Error::Failed("broken by a test".to_owned()));
+                    continue;
+                }
+            });
+        }
+        match broken {
+            Some(error) => return Err(error),
+            None => self.staged.write(self.sync)?,
+        }
+        self.counters.writes.fetch_add(count, Ordering::Relaxed);
+        self.counters.flushes.fetch_add(self.sync.into(), Ordering::Relaxed);
+        self.batches += 1;
+        if self.batches.is_multiple_of(BATCHES_PER_MEASURE) {
+            self.measure();
+        }
+        Ok(())
+    }
+
+    fn measure(&self) {
+        // Not knowing the size harms nothing; a disk that really fails shows at the next write.
+        if let Ok(bytes) = self.staged.disk_bytes() {
+            self.counters.disk_bytes.store(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Keeps an outcome until the batch is written. A failure of one command fails the batch: what it staged may be half.
+fn settle<T: 'static>(reply: Reply<T>, outcome: Result<T, Error>, broken: &mut Option<Error>) -> Settle {
+    if let Err(error @ Error::Failed(_)) = &outcome {
+        broken.get_or_insert_with(|| error.clone());
+    }
+    Box::new(move |error| {
+        // Nobody may be waiting any more; the write stands all the same.
+        let _ = reply.send(error.map_or(outcome, |error| Err(error.clone())));
+    })
+}
