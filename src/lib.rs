@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod model;
 pub mod node;
 pub mod rpc;
+pub mod server;
 pub mod store;
 pub mod tls;
 pub mod transport;

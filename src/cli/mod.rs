@@ -35,6 +35,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the gateway.
+    Serve(serve::Arguments),
     /// Make a token with which a device may connect.
     Token(token::Arguments),
     /// Make a throw-away certificate for development.
@@ -63,6 +65,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let output = Output { json: arguments.json };
     let outcome = match &arguments.command {
+        Command::Serve(arguments) => serve::run(arguments, output),
         Command::Token(arguments) => token::run(arguments, output),
         Command::Certs(arguments) => certs::run(arguments, output),
         Command::Config(arguments) => config::run(arguments, output),

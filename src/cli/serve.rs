@@ -1,9 +1,19 @@
-//! `pushline serve`: its flags.
+//! `pushline serve`: runs the gateway until a signal, and says where it can be reached.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
 
 use crate::cli::options::Source;
-use crate::config::Override;
+use crate::cli::style::{GOOD, LITERAL, Output};
+use crate::config::{self, Config, Override};
+use crate::model::clock::Clock;
+use crate::server::Server;
 
 /// Run the gateway.
 ///
@@ -40,6 +50,69 @@ impl Arguments {
             })
             .collect()
     }
+}
+
+/// Runs the gateway until SIGTERM or Ctrl-C, then drains it.
+pub(super) fn run(arguments: &Arguments, output: Output) -> anyhow::Result<ExitCode> {
+    let settings = arguments.source.load(arguments.overrides())?;
+    log(&settings.config().log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve(settings.config(), output))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(config: &Config, output: Output) -> anyhow::Result<()> {
+    // Listened for before anything starts: a signal that comes early must not kill half a start.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let server = Server::start(config, Clock::new()).await.context("the gateway did not start")?;
+    announce(&server, output)?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("draining");
+    tokio::select! {
+        stopped = server.stop() => stopped.context("the store could not be brought to disk")?,
+        _ = interrupt.recv() => anyhow::bail!("interrupted a second time: ended without draining"),
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// The first line: what a script or a person needs to go on.
+fn announce(server: &Server, output: Output) -> anyhow::Result<()> {
+    let scheme = if server.backend_is_tls() { "https" } else { "http" };
+    let backend = format!("{scheme}://{}", server.backend());
+    output.object(&json!({
+        "devices": server.devices().to_string(),
+        "backend": server.backend().to_string(),
+        "backend_url": backend,
+        "pid": std::process::id(),
+        "tenant": server.own_key().tenant().as_str(),
+        "api_key": server.own_key().secret(),
+        "ca": server.development_ca(),
+    }))?;
+    output.words(&format!("{GOOD}ready{GOOD:#}"))?;
+    output.words(&format!("  devices   {LITERAL}{}{LITERAL:#}  (TLS, HTTP/2)", server.devices()))?;
+    output
+        .words(&format!("  backends  {LITERAL}{backend}{LITERAL:#}  (gRPC, HTTP/JSON, /healthz /readyz /metrics)"))?;
+    output.words(&format!("  API key   {LITERAL}{}{LITERAL:#}", server.own_key().secret()))?;
+    if let Some(ca) = server.development_ca() {
+        output.words(&format!("  CA        {LITERAL}{}{LITERAL:#}  (throw-away, for development)", ca.display()))?;
+    }
+    Ok(())
+}
+
+/// Sends the log to standard error, so that standard output stays for scripts.
+fn log(options: &config::Log) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&options.filter).context("log.filter")?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match options.format {
+        config::Format::Json => lines.json().init(),
+        config::Format::Text => lines.with_ansi(std::io::stderr().is_terminal()).init(),
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -209,7 +209,8 @@ mod tests {
     use crate::node::push::Limits;
     use crate::wire::{body, pb};
 
-    const LIMITS: Limits = Limits { payload_bytes_max: 8 };
+    const LIMITS: Limits =
+        Limits { payload_bytes_max: 8, ttl_default: Duration::from_secs(60), ttl_max: Duration::from_secs(60) };
 
     fn to(to: pb::target::To) -> Option<pb::Target> {
         Some(pb::Target { to: Some(to) })

@@ -30,7 +30,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 use tracing::{debug, error, warn};
@@ -38,6 +37,7 @@ use tracing::{debug, error, warn};
 use self::intake::Intake;
 use crate::model::fault::{Code, Fault};
 use crate::node::Node;
+use crate::tls::Acceptor;
 
 /// Bounds of the backend-facing listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,9 +105,8 @@ impl Server {
     /// [`Options::drain_timeout`], ends streams with a reason, and returns.
     ///
     /// With `tls` every connection is TLS; its ALPN protocols should be `h2` and `http/1.1`.
-    pub async fn serve(self, listener: TcpListener, tls: Option<Arc<rustls::ServerConfig>>) {
+    pub async fn serve(self, listener: TcpListener, tls: Option<Acceptor>) {
         let shared = Arc::new(self);
-        let acceptor = tls.map(TlsAcceptor::from);
         let mut connections = JoinSet::new();
         loop {
             let accepted = tokio::select! {
@@ -125,7 +124,7 @@ impl Server {
                 }
                 Ok((stream, peer)) => {
                     debug!(%peer, "backend connected");
-                    connections.spawn(Arc::clone(&shared).connection(stream, acceptor.clone()));
+                    connections.spawn(Arc::clone(&shared).connection(stream, tls.clone()));
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely: some must close before another try makes sense.
@@ -142,7 +141,7 @@ impl Server {
         connections.shutdown().await;
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream, tls: Option<TlsAcceptor>) {
+    async fn connection(self: Arc<Self>, stream: TcpStream, tls: Option<Acceptor>) {
         if let Err(error) = self.prepare(&stream) {
             debug!(%error, "backend socket refused its options");
             return;

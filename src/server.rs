@@ -1,0 +1,277 @@
+//! Puts a gateway together from its options, runs it, and takes it down in order. It has no logic of its own.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::{self, ApiKey, Authority};
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::model::clock::Clock;
+use crate::model::fault::Fault;
+use crate::node::{self, Node};
+use crate::tls::{self, Acceptor, Certificate, Files, certificate, develop};
+use crate::transport::native::{self, Native};
+use crate::{delivery, rpc, store};
+
+/// Sockets that may be open beyond the limit of sessions, so that a device too many can be told so.
+const SOCKETS_BEYOND: usize = 256;
+
+/// ALPN protocols of the backend's listener.
+const BACKEND_ALPN: &[&[u8]] = &[b"h2", b"http/1.1"];
+
+/// Why a gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The keys.
+    #[error(transparent)]
+    Auth(#[from] auth::Error),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
+    /// The certificate's files.
+    #[error(transparent)]
+    Certificate(#[from] certificate::Error),
+    /// The throw-away certificate.
+    #[error(transparent)]
+    Develop(#[from] develop::Error),
+    /// A listener.
+    #[error("cannot listen on {0}: {1}; choose another address or end what listens there")]
+    Listen(SocketAddr, io::Error),
+}
+
+/// A gateway that runs.
+pub struct Server {
+    node: Arc<Node>,
+    own_key: ApiKey,
+    devices: SocketAddr,
+    backend: SocketAddr,
+    /// CA of the throw-away certificate, for clients to trust; `None` when certificates were configured.
+    development_ca: Option<PathBuf>,
+    stop_accepting: CancellationToken,
+    stop_backend: CancellationToken,
+    accepting: JoinHandle<()>,
+    serving: JoinHandle<()>,
+    keeping: Vec<JoinHandle<()>>,
+    backend_is_tls: bool,
+    drain: (Duration, Duration),
+}
+
+impl Server {
+    /// Starts a gateway: opens the store, binds both listeners, serves.
+    ///
+    /// # Errors
+    /// [`Error`] says what is wrong and what to do.
+    pub async fn start(config: &Config, clock: Clock) -> Result<Self, Error> {
+        let mut authority = Authority::open(&config.store.auth_folder())?;
+        for key in &config.auth.keys {
+            authority.accept(key)?;
+        }
+        let own_key = authority.own_key().clone();
+        let (files, development_ca) = certificate_files(config, clock)?;
+        let certificate = Arc::new(Certificate::load(files)?);
+        let acceptor = Acceptor::new(Arc::clone(&certificate), &[native::ALPN])?;
+        let backend_tls =
+            config.tls.backend.then(|| Acceptor::new(Arc::clone(&certificate), BACKEND_ALPN)).transpose()?;
+        let listener = bind(config.listen.devices).await?;
+        let backend_listener = bind(config.listen.backend).await?;
+        let (devices, backend) =
+            (address(&listener, config.listen.devices)?, address(&backend_listener, config.listen.backend)?);
+
+        let store = store::open::open(&store_options(config))?;
+        let node = Arc::new(Node::new(node_options(config), clock, authority, store, Arc::new(Metrics::new())));
+        let (stop_accepting, stop_backend) = (CancellationToken::new(), CancellationToken::new());
+        let native = Native::new(Arc::clone(&node), acceptor, native_options(config));
+        let accepting = tokio::spawn(native.run(listener, stop_accepting.clone()));
+        let backend_server = rpc::Server::new(Arc::clone(&node), rpc::Options::default(), stop_backend.clone());
+        let serving = tokio::spawn(backend_server.serve(backend_listener, backend_tls));
+        let sweeping = tokio::spawn(Arc::clone(&node).keep_up());
+        let reloading = tokio::spawn(reload(certificate, config.tls.reload_interval, stop_accepting.clone()));
+        warn_of_exposure(config, devices, backend, development_ca.is_some());
+        Ok(Self {
+            node,
+            own_key,
+            devices,
+            backend,
+            development_ca,
+            stop_accepting,
+            stop_backend,
+            accepting,
+            serving,
+            keeping: vec![sweeping, reloading],
+            backend_is_tls: config.tls.backend,
+            drain: (config.drain.spread, config.drain.bound),
+        })
+    }
+
+    /// Where devices connect.
+    #[must_use]
+    pub const fn devices(&self) -> SocketAddr {
+        self.devices
+    }
+
+    /// Where backends connect.
+    #[must_use]
+    pub const fn backend(&self) -> SocketAddr {
+        self.backend
+    }
+
+    /// Whether backends must speak TLS.
+    #[must_use]
+    pub const fn backend_is_tls(&self) -> bool {
+        self.backend_is_tls
+    }
+
+    /// The API key that was made for this gateway.
+    #[must_use]
+    pub const fn own_key(&self) -> &ApiKey {
+        &self.own_key
+    }
+
+    /// The CA to trust when the certificate is a throw-away one.
+    #[must_use]
+    pub const fn development_ca(&self) -> Option<&PathBuf> {
+        self.development_ca.as_ref()
+    }
+
+    /// Takes the gateway down: accepts no one, asks devices to move at spread times, ends what is left after the bound,
+    /// answers the backends, brings everything to disk.
+    ///
+    /// # Errors
+    /// The store's, when the last flush failed.
+    pub async fn stop(self) -> Result<(), Fault> {
+        let (spread, bound) = self.drain;
+        self.stop_accepting.cancel();
+        let _ = self.accepting.await;
+        self.node.drain(spread, bound).await;
+        self.stop_backend.cancel();
+        let _ = self.serving.await;
+        for task in self.keeping {
+            let _ = task.await;
+        }
+        self.node.close().await
+    }
+}
+
+async fn bind(wanted: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(wanted).await.map_err(|error| Error::Listen(wanted, error))
+}
+
+fn address(listener: &TcpListener, wanted: SocketAddr) -> Result<SocketAddr, Error> {
+    listener.local_addr().map_err(|error| Error::Listen(wanted, error))
+}
+
+fn certificate_files(config: &Config, clock: Clock) -> Result<(Files, Option<PathBuf>), Error> {
+    if let (Some(certificate), Some(key)) = (&config.tls.certificate, &config.tls.key) {
+        return Ok((Files { certificate: certificate.clone(), key: key.clone() }, None));
+    }
+    let folder = config.store.certificate_folder();
+    let development = develop::open(&folder, &config.tls.names, clock.now().wall)?;
+    Ok((development.files, Some(development.ca)))
+}
+
+/// Looks at the certificate's files now and then. Reading a file blocks for microseconds; that is no reason for another
+/// thread.
+async fn reload(certificate: Arc<Certificate>, interval: Duration, stop: CancellationToken) {
+    while tokio::time::timeout(interval, stop.cancelled()).await.is_err() {
+        match certificate.reload_if_changed() {
+            Ok(true) => tracing::info!("the certificate changed; new connections get the new one"),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(%error, "the certificate changed and cannot be used; the old one is served on")
+            }
+        }
+    }
+}
+
+fn warn_of_exposure(config: &Config, devices: SocketAddr, backend: SocketAddr, development: bool) {
+    if development && !devices.ip().is_loopback() {
+        tracing::warn!(%devices, "serving a THROW-AWAY certificate off loopback: set tls.certificate and tls.key");
+    }
+    if !config.tls.backend && !backend.ip().is_loopback() {
+        tracing::warn!(%backend, "API keys and payloads travel in the clear off loopback: set tls.backend = true");
+    }
+}
+
+fn store_options(config: &Config) -> store::open::Options {
+    store::open::Options {
+        data: config.store.log_folder(),
+        limits: config.store.limits(),
+        queue_max: config.store.queue_max,
+        ..store::open::Options::default()
+    }
+}
+
+fn node_options(config: &Config) -> node::Options {
+    let (session, message) = (&config.session, &config.message);
+    node::Options {
+        delivery: delivery::options::Options {
+            heartbeat_default: session.heartbeat,
+            heartbeat_min: session.heartbeat_min,
+            heartbeat_max: session.heartbeat_max,
+            heartbeat_timeout: session.heartbeat_timeout,
+            window_default: session.window,
+            window_max: session.window_max,
+            ack_timeout: session.ack_timeout,
+            attempts_max: session.attempts_max,
+            retry_pause_first: session.retry_pause_first,
+            retry_pause_max: session.retry_pause_max,
+            heads_interval: session.heads_interval,
+            write_stall: session.write_stall,
+            unsent_bytes_max: session.unsent_bytes_max,
+            ..delivery::options::Options::default()
+        },
+        push: node::push::Limits {
+            payload_bytes_max: message.payload_bytes_max,
+            ttl_default: message.ttl,
+            ttl_max: message.ttl_max,
+        },
+        connections_max: config.limits.connections_max,
+        user_connections_max: u32::try_from(config.limits.connections_per_user_max).unwrap_or(u32::MAX),
+    }
+}
+
+fn native_options(config: &Config) -> native::Options {
+    let limits = &config.limits;
+    native::Options {
+        sockets_max: limits.connections_max.saturating_add(SOCKETS_BEYOND),
+        tls_timeout: limits.handshake_timeout,
+        open_timeout: limits.open_timeout,
+        streams_max: limits.streams_max,
+        header_bytes_max: u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX),
+        request_bytes_max: limits.request_bytes_max,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{native_options, node_options, store_options};
+    use crate::config::Config;
+    use crate::transport::native;
+    use crate::{delivery, node};
+
+    /// What `pushline config` prints as defaults is what the rooms obey.
+    #[test]
+    fn the_defaults_of_the_table_are_those_of_the_rooms() {
+        let config = Config::default();
+        let node = node_options(&config);
+        assert_eq!(node.delivery, delivery::options::Options::default());
+        assert_eq!(node.push, node::push::Limits::default());
+        let defaults = node::Options::default();
+        assert_eq!(
+            (node.connections_max, node.user_connections_max),
+            (defaults.connections_max, defaults.user_connections_max)
+        );
+        assert_eq!(native_options(&config), native::Options::default());
+        assert_eq!(store_options(&config).queue_max, 10_000);
+    }
+}
