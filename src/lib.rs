@@ -8,6 +8,7 @@ pub mod auth;
 pub mod bus;
 #[doc(hidden)]
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod delivery;
 pub mod file;

@@ -1,0 +1,200 @@
+//! One HTTP/2 connection with its push stream: turns it into frames and sends short requests. It decides nothing; when
+//! it fails it says why, once.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use h2::client::{Connection, ResponseFuture, SendRequest};
+use h2::{Ping, PingPong, RecvStream};
+use http::{Method as HttpMethod, Request, header};
+
+use crate::client::dial::Socket;
+use crate::client::error::Error;
+use crate::client::incoming::{self, Incoming};
+use crate::client::outcome;
+use crate::wire::device::Method;
+use crate::wire::grpc::{self, Deframer};
+use crate::wire::pb;
+
+/// Longest message taken from the push stream. The largest payload a gateway takes is 1 MiB; attributes and names come
+/// on top.
+const MESSAGE_BYTES_MAX: usize = 2 << 20;
+/// Longest body of a short answer: a few numbers.
+const ANSWER_BYTES_MAX: usize = 16 << 10;
+/// How long the last bytes may take to leave when a conversation is closed.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+
+/// The conversation.
+pub(super) struct Conversation {
+    /// Moves bytes; must be polled for anything to happen.
+    connection: Connection<Socket, Bytes>,
+    /// The connection is over, for this reason.
+    ended: Option<Error>,
+    /// Opens streams.
+    requests: SendRequest<Bytes>,
+    /// Sends heartbeats; one may be out at a time.
+    pings: PingPong,
+    /// Whether one is out.
+    pinging: bool,
+    stream: Stream,
+    /// Bytes of the push stream that are not whole messages yet.
+    deframer: Deframer,
+}
+
+/// The push stream.
+enum Stream {
+    /// Its head has not come.
+    Opening(ResponseFuture),
+    /// Its head was good.
+    Reading(RecvStream),
+}
+
+impl Conversation {
+    /// Sends the `Open`; the client's half of the push stream is closed with it (P1.8).
+    pub(super) fn open(
+        mut requests: SendRequest<Bytes>,
+        mut connection: Connection<Socket, Bytes>,
+        authority: &str,
+        open: &pb::OpenRequest,
+    ) -> Result<Self, Error> {
+        let pings = connection.ping_pong().expect("it is taken once from a new connection");
+        let response = send(&mut requests, authority, Method::Open, grpc::framed(open))?;
+        Ok(Self {
+            connection,
+            ended: None,
+            requests,
+            pings,
+            pinging: false,
+            stream: Stream::Opening(response),
+            deframer: Deframer::new(MESSAGE_BYTES_MAX),
+        })
+    }
+
+    /// Sends a heartbeat, unless one is out: then that one's answer is waited for.
+    pub(super) fn ping(&mut self) {
+        // A failure means that the connection is over, which `poll_frame` tells.
+        self.pinging |= self.pings.send_ping(Ping::opaque()).is_ok();
+    }
+
+    /// The next frame of the push stream; while `room` is false bytes move but no frame is given out. After an error the
+    /// conversation is of no use.
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>, room: bool) -> Poll<Result<Incoming, Error>> {
+        if self.ended.is_none()
+            && let Poll::Ready(result) = Pin::new(&mut self.connection).poll(cx)
+        {
+            self.ended = Some(match result {
+                Ok(()) => Error::Network("the gateway closed the connection".into()),
+                Err(why) => outcome::http2(&why),
+            });
+        }
+        if self.pinging && self.pings.poll_pong(cx).is_ready() {
+            self.pinging = false;
+        }
+        if room {
+            // What came before the connection ended is still there, and may say why it ended.
+            return self.poll_stream(cx);
+        }
+        match self.ended.clone() {
+            Some(why) => Poll::Ready(Err(why)),
+            None => Poll::Pending,
+        }
+    }
+
+    fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Result<Incoming, Error>> {
+        if let Stream::Opening(response) = &mut self.stream {
+            let response = ready!(Pin::new(response).poll(cx)).map_err(|why| self.failed(&why))?;
+            let (head, body) = response.into_parts();
+            outcome::head(head.status, &head.headers)?;
+            self.stream = Stream::Reading(body);
+        }
+        let Stream::Reading(body) = &mut self.stream else { unreachable!("the head was read above") };
+        loop {
+            while let Some(message) = self.deframer.next_message().map_err(|why| Error::Protocol(why.to_string()))? {
+                if let Some(frame) = incoming::read(message)? {
+                    return Poll::Ready(Ok(frame));
+                }
+            }
+            match ready!(body.poll_data(cx)) {
+                Some(Ok(bytes)) => {
+                    self.deframer.push(&bytes);
+                    // No more is read before the program took what is here, so this gives back no more than fits.
+                    let _ = body.flow_control().release_capacity(bytes.len());
+                }
+                Some(Err(why)) => return Poll::Ready(Err(self.failed(&why))),
+                None => {
+                    let trailers = ready!(body.poll_trailers(cx)).map_err(|why| self.failed(&why))?;
+                    let ended = || Error::Network("the gateway ended the push stream".into());
+                    let Some(trailers) = trailers else { return Poll::Ready(Err(ended())) };
+                    return Poll::Ready(Err(outcome::trailers(&trailers).err().unwrap_or_else(ended)));
+                }
+            }
+        }
+    }
+
+    /// Why the push stream failed: the connection's reason is the better one, if it has any.
+    fn failed(&self, why: &h2::Error) -> Error {
+        self.ended.clone().unwrap_or_else(|| outcome::http2(why))
+    }
+
+    /// A call on a short stream. It moves only while [`Conversation::poll_frame`] is polled, and has no deadline.
+    pub(super) fn call(
+        &self,
+        authority: &str,
+        method: Method,
+        body: Bytes,
+    ) -> impl Future<Output = Result<Bytes, Error>> + Send + use<> {
+        let mut requests = self.requests.clone();
+        let authority = authority.to_owned();
+        async move {
+            let network = |why: h2::Error| outcome::http2(&why);
+            std::future::poll_fn(|cx| requests.poll_ready(cx)).await.map_err(network)?;
+            let response = send(&mut requests, &authority, method, body)?.await.map_err(network)?;
+            let (head, mut body) = response.into_parts();
+            outcome::head(head.status, &head.headers)?;
+            let mut answer = BytesMut::new();
+            while let Some(bytes) = body.data().await {
+                let bytes = bytes.map_err(network)?;
+                if answer.len() + bytes.len() > ANSWER_BYTES_MAX {
+                    return Err(Error::Protocol("an answer is too long".into()));
+                }
+                let _ = body.flow_control().release_capacity(bytes.len());
+                answer.extend_from_slice(&bytes);
+            }
+            outcome::trailers(&body.trailers().await.map_err(network)?.unwrap_or_default())?;
+            grpc::unary(answer.freeze(), ANSWER_BYTES_MAX).map_err(|why| Error::Protocol(why.to_string()))
+        }
+    }
+
+    /// Ends it in order: what was sent leaves, the gateway is told, the socket is closed. Bounded in time.
+    pub(super) async fn close(self) {
+        let Self { connection, requests, stream, pings, ended, .. } = self;
+        drop((requests, stream, pings));
+        if ended.is_none() {
+            // Late or failing, there is nobody left to tell.
+            let _ = tokio::time::timeout(CLOSE_WITHIN, connection).await;
+        }
+    }
+}
+
+/// Sends a request and its one message with END_STREAM (P1.8, P1.10). Requests are small and few at a time, so they are
+/// handed over without waiting for the gateway's window.
+fn send(
+    requests: &mut SendRequest<Bytes>,
+    authority: &str,
+    method: Method,
+    body: Bytes,
+) -> Result<ResponseFuture, Error> {
+    let request = Request::builder()
+        .method(HttpMethod::POST)
+        .uri(format!("https://{authority}{}", method.path()))
+        .header(header::TE, "trailers")
+        .header(header::CONTENT_TYPE, grpc::CONTENT_TYPE)
+        .body(())
+        .map_err(|_| Error::Invalid(format!("address: {authority:?} cannot stand in a request")))?;
+    let (response, mut stream) = requests.send_request(request, false).map_err(|why| outcome::http2(&why))?;
+    stream.send_data(body, true).map_err(|why| outcome::http2(&why))?;
+    Ok(response)
+}

@@ -1,0 +1,61 @@
+//! The client library: receives pushes from a gateway over one long connection, and acks them. It keeps the connection
+//! alive (P1.11), makes it anew when it is lost, and drops duplicates; it stores nothing on disk.
+//!
+//! ```no_run
+//! use pushline::client::{Client, Options};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let roots = std::fs::read("certs/ca.pem")?;
+//! let mut client = Client::connect(Options::new("gateway.example:7443", roots, "TOKEN")).await?;
+//! client.subscribe(["news"]).await?;
+//! while let Some(push) = client.next().await {
+//!     let push = push?;
+//!     match std::str::from_utf8(&push.payload) {
+//!         Ok(text) => {
+//!             println!("{}: {text}", push.id);
+//!             push.ack();
+//!         }
+//!         Err(_) => push.reject("the payload is not text"),
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it promises
+//!
+//! - **At least once, seen once.** The gateway delivers a push until it is acked. The client knows the ids of the last
+//!   [`Options::remembered`] settled pushes and of all the program holds: a duplicate of the former is acked again, one
+//!   of the latter is passed over, and neither reaches the program. A new `Client` knows nothing of an older one.
+//! - **Order.** Pushes come in the order of their log. A redelivery comes later than what was pushed after it.
+//! - **Acks are gathered** by [`Options::ack_count`] and [`Options::ack_delay`] and sent in the background. The gateway
+//!   has them for certain after [`Client::flush`] or [`Client::close`].
+//! - **Back-pressure.** A program that takes no pushes costs [`Options::window`] of them in memory and what HTTP/2's
+//!   window holds (about 1 MiB); the rest stays in the gateway's log.
+//! - **It comes back** after temporary errors: after the pause the gateway asked for, else after a random pause of up to
+//!   [`Options::reconnect_base`] that doubles with each failure up to [`Options::reconnect_max`]. [`Client::next`] gives
+//!   out the error that ends it for good: another connection of the device took over, the token expired or is refused.
+//!   [`Client::status`] shows everything in between.
+//! - **It ends** with [`Client::close`], or at once when it is dropped.
+
+mod acks;
+mod backoff;
+mod connection;
+mod conversation;
+mod core;
+mod dial;
+mod error;
+mod handle;
+mod incoming;
+mod options;
+mod outcome;
+mod pulse;
+mod push;
+mod seen;
+mod status;
+
+pub use self::error::{Error, Refusal};
+pub use self::handle::{Client, Handle};
+pub use self::options::Options;
+pub use self::push::Push;
+pub use self::status::{Phase, Session, Status};
