@@ -85,7 +85,6 @@ struct Connection<L> {
 pub async fn serve<L: Link>(node: Arc<Node>, link: L, admitted: Admitted) -> Option<CloseReason> {
     let Admitted { session, id, seat, first } = admitted;
     let receiver = seat.receiver().clone();
-    node.metrics.sessions.increment();
     let mut connection = Connection {
         node: Arc::clone(&node),
         link,
@@ -109,7 +108,6 @@ pub async fn serve<L: Link>(node: Arc<Node>, link: L, admitted: Admitted) -> Opt
     let Connection { mut link, seat, over, session, flying, .. } = connection;
     let reason = over.flatten();
     node.metrics.in_flight.subtract(flying as u64);
-    node.metrics.sessions.decrement();
     node.metrics.session_closed(reason.as_ref());
     let tally = session.tally();
     drop(session);
