@@ -80,8 +80,7 @@ async fn unary(mut methods: Methods, request: Request) -> Result<Response, Fault
     Ok(call(&mut methods.server, Request::from_parts(parts, Body::from(body))).await)
 }
 
-/// Answers a stream as it comes. A refusal of the whole stream does not wait for its end: the caller may be waiting for
-/// the first answer before it sends more, and gRPC lets a server end a call early.
+/// Answers a stream as it comes.
 async fn push_stream(State(mut methods): State<Methods>, mut request: Request) -> Response {
     if !is_grpc(&request) {
         methods.intake.drain(request.into_body()).await;
@@ -92,7 +91,10 @@ async fn push_stream(State(mut methods): State<Methods>, mut request: Request) -
             request.extensions_mut().insert(tenant);
             call(&mut methods.server, request).await
         }
-        Err(fault) => refusal(&methods.intake.refused(fault)),
+        Err(fault) => {
+            methods.intake.drain_stream(request.into_body()).await;
+            refusal(&methods.intake.refused(fault))
+        }
     }
 }
 

@@ -108,3 +108,33 @@ const CANARY_FRESH: Duration = Duration::from_secs(1);
 /// A store that takes longer is not ready. Well above a slow disk's fsync, and below the patience of common probes.
 const CANARY_TIMEOUT: Duration = Duration::from_secs(2);
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::FutureExt;
+    use futures_util::future::{self, BoxFuture};
+
+    use super::{CANARY_FRESH, CANARY_TIMEOUT, Canary};
+    use crate::model::clock::Moment;
+    use crate::model::fault::Fault;
+
+    fn canary(outcome: BoxFuture<'static, Result<Duration, Fault>>) -> Canary {
+        Canary { begun: Moment::from_micros(5), outcome: outcome.shared() }
+    }
+
+    #[tokio::test]
+    async fn a_canary_serves_for_a_second_and_while_it_runs() {
+        let just_before = Moment::from_micros(4) + CANARY_FRESH;
+        let then = Moment::from_micros(5) + CANARY_FRESH;
+        let ended = canary(future::ready(Ok(Duration::from_millis(3))).boxed());
+        assert_eq!(ended.outcome.clone().await, Ok(Duration::from_millis(3)));
+        assert!(ended.is_fresh(just_before) && !ended.is_fresh(then));
+
+        let running = canary(future::pending().boxed());
+        assert!(running.outcome.clone().now_or_never().is_none());
+        assert!(running.is_fresh(then), "a second one beside it would load the disk");
+        assert!(!running.is_fresh(Moment::from_micros(5) + CANARY_TIMEOUT));
+    }
+}

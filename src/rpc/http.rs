@@ -4,6 +4,7 @@ use std::convert::Infallible;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -66,14 +67,16 @@ fn answer_push(status: StatusCode, accepted: &Accepted) -> Response {
     response
 }
 
-/// Pushes of a stream are read and answered at the same time, so a refusal of the whole stream does not wait for its
-/// end: the caller may be waiting for the first answer before it sends more.
+/// Pushes of a stream are read and answered at the same time.
 async fn push_stream(State(intake): State<Intake>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let media = check_media(&parts.headers, &["application/x-ndjson", "application/ndjson", "application/jsonl"]);
     let tenant = match intake.tenant(&parts.headers).and_then(|tenant| media.map(|()| tenant)) {
         Ok(tenant) => tenant,
-        Err(fault) => return fault::to_response(&intake.refused(fault)),
+        Err(fault) => {
+            intake.drain_stream(body).await;
+            return fault::to_response(&intake.refused(fault));
+        }
     };
     let asks = Lines::new(body, body_bytes_max(&intake)).map(|line| {
         let (number, line) = line?;
@@ -111,7 +114,7 @@ fn stream_line(answer: Result<Answer, Fault>) -> Value {
     line
 }
 
-async fn message(State(intake): State<Intake>, id: Option<Path<String>>, request: Request) -> Response {
+async fn message(State(intake): State<Intake>, id: Result<Path<String>, PathRejection>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let found = async {
         let read = intake.read(&parts.headers, body, BODY_OF_GET_BYTES_MAX, Code::RequestTooLarge);

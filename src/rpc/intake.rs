@@ -78,6 +78,12 @@ impl Intake {
         let _unwanted = self.collect(body, DRAINED_BYTES_MAX, Code::RequestTooLarge).await;
     }
 
+    /// Like [`Intake::drain`] for a stream that is refused as a whole. It may have no end before its answer, because the
+    /// caller waits for the first answer before it sends more; so the end is waited for, but not for long.
+    pub(super) async fn drain_stream(&self, body: Body) {
+        let _unwanted = timeout(STREAM_END_TIMEOUT, self.drain(body)).await;
+    }
+
     async fn collect(&self, body: Body, limit: usize, too_large: Code) -> Result<Bytes, Fault> {
         match timeout(self.body_timeout, Limited::new(body, limit).collect()).await {
             Ok(Ok(collected)) => Ok(collected.to_bytes()),
@@ -126,3 +132,5 @@ impl Intake {
 
 /// Most that is read of a body nobody wants. A guess: larger than what a mistaken request carries.
 const DRAINED_BYTES_MAX: usize = 64 * 1024;
+/// How long the refusal of a stream waits for the stream's end. A guess: whoever sent it all at once is done by then.
+const STREAM_END_TIMEOUT: Duration = Duration::from_secs(1);

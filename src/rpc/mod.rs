@@ -108,6 +108,8 @@ impl Server {
     pub async fn serve(self, listener: TcpListener, tls: Option<Acceptor>) {
         let shared = Arc::new(self);
         let mut connections = JoinSet::new();
+        // Warned once each time the limit is reached, not once a connection.
+        let mut full = false;
         loop {
             let accepted = tokio::select! {
                 () = shared.stop.cancelled() => break,
@@ -119,10 +121,13 @@ impl Server {
                 }
             };
             match accepted {
-                Ok((_, peer)) if connections.len() >= shared.options.connections_max => {
-                    warn!(%peer, limit = shared.options.connections_max, "backend connection refused: too many are open");
+                Ok(_) if connections.len() >= shared.options.connections_max => {
+                    if !std::mem::replace(&mut full, true) {
+                        warn!(limit = shared.options.connections_max, "backend connections refused: too many are open");
+                    }
                 }
                 Ok((stream, peer)) => {
+                    full = false;
                     debug!(%peer, "backend connected");
                     connections.spawn(Arc::clone(&shared).connection(stream, tls.clone()));
                 }
@@ -159,7 +164,8 @@ impl Server {
 
     fn prepare(&self, stream: &TcpStream) -> io::Result<()> {
         stream.set_nodelay(true)?;
-        let interval = self.options.keepalive_interval;
+        // The socket option counts in seconds and refuses zero.
+        let interval = self.options.keepalive_interval.max(Duration::from_secs(1));
         // HTTP/1.1 has no ping; without this a vanished peer would hold its connection until it is written to.
         let keepalive = TcpKeepalive::new().with_time(interval).with_interval(interval);
         SockRef::from(stream).set_tcp_keepalive(&keepalive)
