@@ -165,8 +165,7 @@ fn durability(raw: &RawValue) -> Result<pb::Durability, Fault> {
 }
 
 fn unknown_word(field: &str, word: &str, known: &[&str]) -> Fault {
-    let words =
-        format!("{field} {:?} is unknown{}; it is one of {}", shortened(word), nearest(word, known), known.join(", "));
+    let words = format!("{field} {:?} is unknown; {}", shortened(word), meant(word, known));
     Fault::new(Code::InvalidOption, words)
 }
 
@@ -174,18 +173,18 @@ fn check_known(place: &str, name: &str, known: &[&str]) -> Result<(), Fault> {
     if known.contains(&name) {
         return Ok(());
     }
-    let hint = nearest(name, known);
-    let words = format!("unknown field `{place}{}`{hint}; known are {}", shortened(name), known.join(", "));
+    let words = format!("unknown field `{place}{}`; {}", shortened(name), meant(name, known));
     Err(Fault::new(Code::Malformed, words))
 }
 
-/// Words that name the nearest valid name, if there is one near enough to be meant.
-fn nearest(name: &str, known: &[&str]) -> String {
+/// Words that name the nearest valid name, or all of them if none is near enough to be meant.
+fn meant(name: &str, known: &[&str]) -> String {
     // Long names cost time to compare and are near to none.
-    let distances = known.iter().map(|known| (strsim::damerau_levenshtein(&shortened(name), known), known));
+    let name = shortened(name);
+    let distances = known.iter().map(|known| (strsim::damerau_levenshtein(&name, known), known));
     match distances.min() {
-        Some((distance, known)) if distance <= known.len() / 2 => format!("; did you mean `{known}`?"),
-        _ => String::new(),
+        Some((distance, nearest)) if distance <= nearest.len() / 2 => format!("did you mean `{nearest}`?"),
+        _ => format!("it is one of {}", known.join(", ")),
     }
 }
 

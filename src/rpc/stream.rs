@@ -41,8 +41,10 @@ pub(super) struct Answers<S> {
     asks: S,
     /// Pushes under way, in order.
     outstanding: FuturesOrdered<BoxFuture<'static, Result<Accepted, Fault>>>,
-    /// Their references, in the same order.
-    references: VecDeque<Option<u64>>,
+    /// Their references and the bytes of their payloads, in the same order.
+    marks: VecDeque<(Option<u64>, usize)>,
+    /// Bytes of the payloads under way.
+    outstanding_bytes: usize,
     /// Ready when the listener stops.
     stopped: BoxFuture<'static, ()>,
     /// How reading ended; nothing is read any more. Taken when it was told.
@@ -60,7 +62,8 @@ impl<S: Stream<Item = Result<Ask, Fault>> + Unpin> Answers<S> {
             tenant,
             asks,
             outstanding: FuturesOrdered::new(),
-            references: VecDeque::new(),
+            marks: VecDeque::new(),
+            outstanding_bytes: 0,
             stopped,
             end: None,
             done: false,
@@ -74,13 +77,16 @@ impl<S: Stream<Item = Result<Ask, Fault>> + Unpin> Answers<S> {
             self.end = Some(Err(Fault::new(Code::Draining, words)));
         }
         for _ in 0..READS_PER_TURN {
-            if self.end.is_some() || self.outstanding.len() >= OUTSTANDING_MAX {
+            let full = self.outstanding.len() >= OUTSTANDING_MAX || self.outstanding_bytes >= OUTSTANDING_BYTES_MAX;
+            if self.end.is_some() || full {
                 return false;
             }
             match Pin::new(&mut self.asks).poll_next(context) {
                 Poll::Ready(Some(Ok(ask))) => {
+                    let bytes = ask.push.as_ref().map_or(0, |push| push.payload.len());
+                    self.outstanding_bytes += bytes;
+                    self.marks.push_back((ask.reference, bytes));
                     self.outstanding.push_back(self.intake.push(&self.tenant, ask.push));
-                    self.references.push_back(ask.reference);
                 }
                 Poll::Ready(Some(Err(fault))) => self.end = Some(Err(fault)),
                 Poll::Ready(None) => self.end = Some(Ok(())),
@@ -102,7 +108,8 @@ impl<S: Stream<Item = Result<Ask, Fault>> + Unpin> Stream for Answers<S> {
         let more = this.read(context);
         match Pin::new(&mut this.outstanding).poll_next(context) {
             Poll::Ready(Some(outcome)) => {
-                let reference = this.references.pop_front().expect("each push under way has its reference");
+                let (reference, bytes) = this.marks.pop_front().expect("each push under way has its mark");
+                this.outstanding_bytes -= bytes;
                 return Poll::Ready(Some(Ok(Answer { reference, outcome })));
             }
             Poll::Ready(None) => {
@@ -123,5 +130,8 @@ impl<S: Stream<Item = Result<Ask, Fault>> + Unpin> Stream for Answers<S> {
 
 /// Pushes of one stream that may be under way. Full: no more is read.
 const OUTSTANDING_MAX: usize = 1024;
+/// Bytes of payloads of one stream that may be under way. Full: no more is read. A guess: many times what a disk takes
+/// between two flushes.
+const OUTSTANDING_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Pushes started in one turn, so that no stream starves the others. A guess.
 const READS_PER_TURN: usize = 64;
