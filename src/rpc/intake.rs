@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use futures_util::future::{self, BoxFuture};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -75,7 +75,7 @@ impl Intake {
     /// Reads a body that nobody wants, before it is answered with a refusal.
     pub(super) async fn drain(&self, body: Body) {
         // The refusal stands already; whether the rest came does not change it.
-        let _unwanted = self.collect(body, DRAINED_BYTES_MAX, Code::RequestTooLarge).await;
+        let _unwanted = self.collect(body, 0, Code::RequestTooLarge).await;
     }
 
     /// Like [`Intake::drain`] for a stream that is refused as a whole. It may have no end before its answer, because the
@@ -85,18 +85,10 @@ impl Intake {
     }
 
     async fn collect(&self, body: Body, limit: usize, too_large: Code) -> Result<Bytes, Fault> {
-        match timeout(self.body_timeout, Limited::new(body, limit).collect()).await {
-            Ok(Ok(collected)) => Ok(collected.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Fault::new(
-                too_large,
-                format!("the request is larger than the {limit} bytes that this method takes"),
-            )),
-            Ok(Err(_)) => Err(Fault::new(Code::Malformed, "the request's body broke off before its end")),
-            Err(_) => {
-                let words = format!("the request's body was not all there within {} s", self.body_timeout.as_secs());
-                Err(Fault::new(Code::Malformed, words))
-            }
-        }
+        timeout(self.body_timeout, collect(body, limit, too_large)).await.unwrap_or_else(|_| {
+            let words = format!("the request's body was not all there within {} s", self.body_timeout.as_secs());
+            Err(Fault::new(Code::Malformed, words))
+        })
     }
 
     /// Pushes. The push has its place in the store's queue when this returns; the answer comes when it is durable.
@@ -130,7 +122,76 @@ impl Intake {
     }
 }
 
-/// Most that is read of a body nobody wants. A guess: larger than what a mistaken request carries.
-const DRAINED_BYTES_MAX: usize = 64 * 1024;
+/// Reads a body to its end. What is too long is read on for a while, though not kept: many clients look at an answer only
+/// after they have sent all, and take a stream that ends before for a failed connection.
+async fn collect(mut body: Body, limit: usize, too_large: Code) -> Result<Bytes, Fault> {
+    let mut pieces = Vec::new();
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else {
+            return Err(Fault::new(Code::Malformed, "the request's body broke off before its end"));
+        };
+        let Ok(piece) = frame.into_data() else { continue };
+        length += piece.len();
+        if length <= limit {
+            pieces.push(piece);
+        } else if length > limit + DISCARDED_BYTES_MAX {
+            break;
+        }
+    }
+    if length > limit {
+        let words = format!("the request is larger than the {limit} bytes that this method takes");
+        return Err(Fault::new(too_large, words));
+    }
+    // Most bodies come in one piece, which needs no copy.
+    Ok(if pieces.len() == 1 { pieces.remove(0) } else { pieces.concat().into() })
+}
+
+/// Most that is read of a body beyond its limit, and of one that nobody wants. A guess: files sent by mistake are smaller.
+const DISCARDED_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How long the refusal of a stream waits for the stream's end. A guess: whoever sent it all at once is done by then.
 const STREAM_END_TIMEOUT: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use axum::body::Body;
+    use bytes::Bytes;
+    use futures_util::{StreamExt, stream};
+
+    use super::{DISCARDED_BYTES_MAX, collect};
+    use crate::model::fault::Code;
+
+    fn body(pieces: &'static [&'static [u8]]) -> Body {
+        Body::from_stream(stream::iter(pieces).map(|piece| Ok::<_, Infallible>(Bytes::from_static(piece))))
+    }
+
+    #[tokio::test]
+    async fn a_body_is_whole_or_refused() {
+        let limit = 4;
+        type Case = (&'static [&'static [u8]], Result<&'static [u8], Code>);
+        let cases: [Case; 5] = [
+            (&[], Ok(b"")),
+            (&[b"abcd"], Ok(b"abcd")),
+            (&[b"ab", b"", b"cd"], Ok(b"abcd")),
+            (&[b"ab", b"cd", b"e"], Err(Code::RequestTooLarge)),
+            (&[b"abcdefgh"], Err(Code::RequestTooLarge)),
+        ];
+        for (pieces, expected) in cases {
+            let read = collect(body(pieces), limit, Code::RequestTooLarge).await;
+            assert_eq!(read.map_err(|fault| fault.code), expected.map(Bytes::from_static), "{pieces:?}");
+        }
+        let broken = stream::iter([Ok(Bytes::from_static(b"ab")), Err(std::io::Error::other("cut"))]);
+        let read = collect(Body::from_stream(broken), limit, Code::RequestTooLarge).await;
+        assert_eq!(read.map_err(|fault| fault.code), Err(Code::Malformed));
+    }
+
+    #[tokio::test]
+    async fn an_endless_body_is_not_read_for_ever() {
+        let piece = Bytes::from(vec![0; 1024 * 1024]);
+        let endless = stream::repeat(piece).map(Ok::<_, Infallible>).take(10 * DISCARDED_BYTES_MAX);
+        let read = collect(Body::from_stream(endless), 4, Code::PayloadTooLarge).await;
+        assert_eq!(read.map_err(|fault| fault.code), Err(Code::PayloadTooLarge));
+    }
+}
