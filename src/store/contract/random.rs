@@ -91,7 +91,7 @@ pub(in crate::store) async fn any_sequence_matches_a_plain_model(place: &dyn Pla
         Ok(())
     };
     // The runner is not async, and a runtime cannot be entered from within another one.
-    let runner = || TestRunner::new(Config::with_cases(96)).run(&prop::collection::vec(step(), 1..80), run);
+    let runner = || TestRunner::new(Config::with_cases(48)).run(&prop::collection::vec(step(), 1..80), run);
     let outcome = thread::scope(|scope| scope.spawn(runner).join().unwrap());
     outcome.unwrap_or_else(|error| panic!("{error}"));
 }
