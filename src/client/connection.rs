@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep_until, timeout};
 
 use crate::client::acks::Batch;
-use crate::client::conversation::Conversation;
+use crate::client::conversation::{Conversation, Said};
 use crate::client::core::{Core, Input, Output};
 use crate::client::dial::Dialer;
 use crate::client::error::Error;
@@ -73,6 +73,9 @@ enum Stage {
 enum Happening {
     Dialed(Box<Conversation>),
     Frame(Incoming),
+    /// A heartbeat was answered. The bytes of it are what counts; this wakes the task, so that the next heartbeat is
+    /// counted from them.
+    Pong,
     Lost(Error),
 }
 
@@ -173,6 +176,7 @@ impl Connection {
                 match happening {
                     Happening::Dialed(conversation) => self.stage = Stage::Talking(conversation),
                     Happening::Frame(frame) => self.feed(Input::Frame(frame)),
+                    Happening::Pong => {}
                     Happening::Lost(why) => self.feed(Input::Lost(why)),
                 }
             }
@@ -251,7 +255,7 @@ impl Connection {
                 }
             }
             Output::Report(status) => {
-                self.status.send_replace(status);
+                self.status.send_replace(*status);
             }
             Output::End => self.over = true,
         }
@@ -351,8 +355,9 @@ async fn happening(stage: &mut Stage, room: bool) -> Happening {
             Ok(conversation) => Happening::Dialed(Box::new(conversation)),
             Err(why) => Happening::Lost(why),
         },
-        Stage::Talking(conversation) => match std::future::poll_fn(|cx| conversation.poll_frame(cx, room)).await {
-            Ok(frame) => Happening::Frame(frame),
+        Stage::Talking(conversation) => match std::future::poll_fn(|cx| conversation.poll(cx, room)).await {
+            Ok(Said::Frame(frame)) => Happening::Frame(frame),
+            Ok(Said::Pong) => Happening::Pong,
             Err(why) => Happening::Lost(why),
         },
     }

@@ -27,6 +27,14 @@ const ANSWER_BYTES_MAX: usize = 16 << 10;
 /// How long the last bytes may take to leave when a conversation is closed.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
+/// What the gateway said.
+pub(super) enum Said {
+    /// A frame of the push stream.
+    Frame(Incoming),
+    /// The answer to a heartbeat.
+    Pong,
+}
+
 /// The conversation.
 pub(super) struct Conversation {
     /// Moves bytes; must be polled for anything to happen.
@@ -75,13 +83,13 @@ impl Conversation {
 
     /// Sends a heartbeat, unless one is out: then that one's answer is waited for.
     pub(super) fn ping(&mut self) {
-        // A failure means that the connection is over, which `poll_frame` tells.
+        // A failure means that the connection is over, which `poll` tells.
         self.pinging |= self.pings.send_ping(Ping::opaque()).is_ok();
     }
 
-    /// The next frame of the push stream; while `room` is false bytes move but no frame is given out. After an error the
+    /// What the gateway says next; while `room` is false bytes move but no frame is given out. After an error the
     /// conversation is of no use.
-    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>, room: bool) -> Poll<Result<Incoming, Error>> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, room: bool) -> Poll<Result<Said, Error>> {
         if self.ended.is_none()
             && let Poll::Ready(result) = Pin::new(&mut self.connection).poll(cx)
         {
@@ -92,10 +100,11 @@ impl Conversation {
         }
         if self.pinging && self.pings.poll_pong(cx).is_ready() {
             self.pinging = false;
+            return Poll::Ready(Ok(Said::Pong));
         }
         if room {
             // What came before the connection ended is still there, and may say why it ended.
-            return self.poll_stream(cx);
+            return self.poll_stream(cx).map_ok(Said::Frame);
         }
         match self.ended.clone() {
             Some(why) => Poll::Ready(Err(why)),
@@ -139,7 +148,7 @@ impl Conversation {
         self.ended.clone().unwrap_or_else(|| outcome::http2(why))
     }
 
-    /// A call on a short stream. It moves only while [`Conversation::poll_frame`] is polled, and has no deadline.
+    /// A call on a short stream. It moves only while [`Conversation::poll`] is polled, and has no deadline.
     pub(super) fn call(
         &self,
         authority: &str,

@@ -68,7 +68,7 @@ pub(super) enum Output {
     /// Answer the flush or close of this number.
     Flushed(u64, Result<(), Error>),
     /// Show the program this state.
-    Report(Status),
+    Report(Box<Status>),
     /// All is over; the last output.
     End,
 }
@@ -251,7 +251,7 @@ impl Core {
             self.settle(now, push.seq, settlement);
         }
         self.status.duplicates += 1;
-        out.push(Output::Report(self.status.clone()));
+        out.push(Output::Report(Box::new(self.status.clone())));
     }
 
     fn settled(&mut self, now: Moment, id: MessageId, settlement: Settlement) {
@@ -293,7 +293,7 @@ impl Core {
                 let done = self.acks.done();
                 self.answer_flushes(out, |upto| (upto >= done).then(|| Err(why.clone())));
                 self.status.refused_ack = Some(why);
-                out.push(Output::Report(self.status.clone()));
+                out.push(Output::Report(Box::new(self.status.clone())));
             }
             // While it moves the gateway takes no new streams, which looks like a broken connection; the pushes go on.
             Err(why) if open.move_at.is_some() || matches!(why, Error::Refused(_) | Error::TimedOut(_)) => {
@@ -349,7 +349,7 @@ impl Core {
                 Due::Beat => {
                     out.push(Output::Ping);
                     self.status.heartbeats += 1;
-                    out.push(Output::Report(self.status.clone()));
+                    out.push(Output::Report(Box::new(self.status.clone())));
                 }
                 Due::Dead => {
                     let interval = open.session.heartbeat.client_interval;
@@ -379,6 +379,7 @@ impl Core {
         }
         out.push(Output::Disconnect);
         self.forget_session(out);
+        self.status.last_failure = Some(why.clone());
         if self.closing.is_some() {
             return self.end(None, out);
         }
@@ -440,7 +441,7 @@ impl Core {
 
     fn report(&mut self, phase: Phase, out: &mut Vec<Output>) {
         self.status.phase = phase;
-        out.push(Output::Report(self.status.clone()));
+        out.push(Output::Report(Box::new(self.status.clone())));
     }
 }
 

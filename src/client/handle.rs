@@ -51,10 +51,8 @@ impl Client {
         match timeout(options.connect_timeout, handle.connected()).await {
             Ok(result) => result?,
             Err(_) => {
-                return Err(match &handle.status.borrow().phase {
-                    Phase::Waiting { why, .. } => why.clone(),
-                    _ => Error::TimedOut("connecting"),
-                });
+                let last = handle.status.borrow().last_failure.clone();
+                return Err(last.unwrap_or(Error::TimedOut("connecting")));
             }
         }
         Ok(Self { pushes, handle, told: false, _task: task })

@@ -54,6 +54,11 @@ mod push;
 mod seen;
 mod status;
 
+#[cfg(test)]
+mod scripted_peer;
+#[cfg(test)]
+mod shell_tests;
+
 pub use self::error::{Error, Refusal};
 pub use self::handle::{Client, Handle};
 pub use self::options::Options;
