@@ -106,9 +106,16 @@ impl Conversation {
             // What came before the connection ended is still there, and may say why it ended.
             return self.poll_stream(cx).map_ok(Said::Frame);
         }
-        match self.ended.clone() {
-            Some(why) => Poll::Ready(Err(why)),
-            None => Poll::Pending,
+        if self.ended.is_none() {
+            return Poll::Pending;
+        }
+        // Nothing can be acked any more and the pushes come again, so only the gateway's last word is of interest: were a
+        // takeover missed, the client would come back and take over in turn.
+        loop {
+            match ready!(self.poll_stream(cx)) {
+                Ok(Incoming::Push(_)) => {}
+                last => return Poll::Ready(last.map(Said::Frame)),
+            }
         }
     }
 

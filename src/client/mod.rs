@@ -1,5 +1,6 @@
 //! The client library: receives pushes from a gateway over one long connection, and acks them. It keeps the connection
-//! alive (P1.11), makes it anew when it is lost, and drops duplicates; it stores nothing on disk.
+//! alive (P1.11), makes it anew when it is lost, and drops duplicates; it stores nothing on disk. It runs on a tokio runtime
+//! with I/O and time enabled.
 //!
 //! ```no_run
 //! use pushline::client::{Client, Options};

@@ -232,6 +232,45 @@ async fn a_takeover_is_the_last_thing_the_program_hears() {
     assert_eq!(client.close().await, Ok(()));
 }
 
+/// Also when the program takes nothing: else this client would come back and take over in turn, for ever.
+#[tokio::test]
+async fn a_takeover_is_heard_behind_pushes_that_nobody_takes() {
+    let gateway = Gateway::start().await;
+    let options = Options { window: 2, ..gateway.options() };
+    let (mut client, peer, mut pushes) = connected(&gateway, options).await;
+    for n in 1..=5 {
+        pushes.send(push(n, n, "x")).await;
+    }
+    pushes.send_bytes(close(CloseReason::TakenOver)).await;
+    pushes.end();
+    peer.cut().await;
+    let status = until(&client, |status| !matches!(status.phase, Phase::Connected(_))).await;
+    assert!(matches!(status.phase, Phase::Ended { why: Some(Error::Closed { code: 201, .. }) }), "{status:?}");
+    assert_eq!((next(&mut client).await.id, next(&mut client).await.id), (id(1), id(2)));
+    assert!(client.next().await.expect("a last word").is_err());
+}
+
+/// A connection that takes no new streams cannot take acks: it is left, and what was cut off is acked on the next.
+#[tokio::test]
+async fn an_ack_after_a_goaway_goes_over_a_new_connection() {
+    let gateway = Gateway::start().await;
+    let (mut client, peer, mut pushes) = connected(&gateway, gateway.options()).await;
+    pushes.send(push(1, 1, "x")).await;
+    let first = next(&mut client).await;
+    peer.go_away().await;
+    // GOAWAY is sent before this, so it is there when the ack leaves.
+    pushes.send(push(2, 2, "x")).await;
+    let second = next(&mut client).await;
+    first.ack();
+    let (mut peer, mut pushes) = gateway.welcome(welcome()).await;
+    for n in 1..=2 {
+        pushes.send(push(n, n, "x")).await;
+    }
+    assert_eq!(take_ack(&mut peer).await.0, [(1, 1)]);
+    second.ack();
+    assert_eq!(take_ack(&mut peer).await.0, [(2, 2)]);
+}
+
 #[tokio::test]
 async fn a_refusal_ends_connect_and_a_passing_one_is_tried_again() {
     let gateway = Gateway::start().await;
