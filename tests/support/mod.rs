@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use pushline::auth::Authority;
+use pushline::auth::{ApiKey, Authority};
 use pushline::client::{Client, Options, Push};
 use pushline::config::Config;
 use pushline::model::clock::Clock;
@@ -41,6 +41,8 @@ pub struct Gateway {
     pub backend: SocketAddr,
     /// An API key of the tenant `default`.
     pub key: String,
+    /// An API key of another tenant.
+    pub other_key: String,
     /// The CA to trust.
     pub ca: Vec<u8>,
     config: Config,
@@ -57,6 +59,8 @@ impl Gateway {
     pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let mut config = Config::default();
+        let other_key = "another-tenant's-key-of-32-characters";
+        config.auth.keys = vec![ApiKey::parse(&format!("other:{other_key}")).expect("a key")];
         change(&mut config);
         config.store.data = folder.path().to_owned();
         config.listen.devices.set_port(0);
@@ -68,6 +72,7 @@ impl Gateway {
             devices: server.devices(),
             backend: server.backend(),
             key: server.own_key().secret().to_owned(),
+            other_key: other_key.to_owned(),
             ca,
             server: Some(server),
             config,
