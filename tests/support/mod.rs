@@ -2,6 +2,8 @@
 //! be killed. Every test has its own, on free ports and in a folder that goes with it.
 #![allow(dead_code, unreachable_pub, reason = "each test file is a crate and uses its part")]
 
+pub mod device;
+
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

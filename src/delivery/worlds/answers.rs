@@ -1,0 +1,73 @@
+//! The store of a world: it answers late, fails now and then, and forgets what it had not applied.
+
+use crate::delivery::session::Input;
+use crate::model::fault::{Code, Fault};
+use crate::model::log::Offset;
+use crate::model::message::Page;
+
+use crate::delivery::worlds::world::World;
+
+impl World {
+    pub(super) fn answer_read(&mut self, number: usize) {
+        let Some(connection) = self.devices[number].connection.as_mut() else { return };
+        let Some((id, after, entries, bytes)) = connection.asked_reads.pop_front() else { return };
+        let wall = self.now.wall;
+        let log = self.log(&id);
+        let mut page = Page { entries: Vec::new(), looked: log.head.last.max(after), head: log.head };
+        let mut size = 0;
+        for entry in log.entries.range(after.0 + 1..).map(|(_, entry)| entry) {
+            if page.entries.len() == entries || (size >= bytes && !page.entries.is_empty()) {
+                page.looked = Offset(entry.offset.0 - 1);
+                break;
+            }
+            if !entry.expired(wall) {
+                size += entry.body.len();
+                page.entries.push(entry.clone());
+            }
+        }
+        let connection = self.devices[number].connection.as_mut().expect("it was there");
+        if page.looked <= after {
+            connection.idle_reads += 1;
+        }
+        self.feed(number, Input::Page(Some(page)));
+    }
+
+    pub(super) fn answer_heads(&mut self, number: usize) {
+        let Some(connection) = self.devices[number].connection.as_mut() else { return };
+        let Some(logs) = connection.asked_heads.pop_front() else { return };
+        let heads = logs.into_iter().map(|log| (log.clone(), self.log(&log).head)).collect();
+        self.feed(number, Input::Heads(heads));
+    }
+
+    /// The store applies a commit, and answers it or not yet.
+    pub(super) fn answer_commit(&mut self, number: usize, answer: bool) {
+        let fail = !self.well && self.rng.u8(0..10) == 0;
+        let device = &mut self.devices[number];
+        let Some(connection) = device.connection.as_mut() else { return };
+        let Some((cursors, dead, applied)) = connection.asked_commit.as_mut() else { return };
+        if fail && !*applied {
+            connection.asked_commit = None;
+            return self.feed(number, Input::Committed(Err(Fault::new(Code::StoreBusy, "busy"))));
+        }
+        if !*applied {
+            *applied = true;
+            for (log, cursor) in cursors {
+                let Some(stored) = device.cursors.get_mut(log) else { continue };
+                if stored.epoch == cursor.epoch {
+                    stored.merge(cursor);
+                } else if self.logs[log].head.epoch == cursor.epoch {
+                    *stored = cursor.clone();
+                }
+            }
+            for dead in dead {
+                if let Some(entry) = self.logs[&dead.log].entries.get(&dead.offset.0) {
+                    device.dead.insert(entry.id);
+                }
+            }
+        }
+        if answer {
+            connection.asked_commit = None;
+            self.feed(number, Input::Committed(Ok(())));
+        }
+    }
+}

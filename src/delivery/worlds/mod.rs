@@ -1,0 +1,182 @@
+//! Seeded worlds: a few devices, a backend, a store and a network that misbehave in every way a seed can think of, and
+//! what must hold nevertheless. A failure names its seed; `PUSHLINE_SEED=n cargo test worlds` runs that one again.
+//!
+//! What must hold: nothing accepted and unexpired is lost (P5.8), nothing is delivered after its ack was confirmed,
+//! first deliveries keep their order per log, window and unsent bytes stay within their bounds, reads without progress
+//! are no more than there were reasons to look, and everything comes to rest once the network is well again.
+
+mod answers;
+mod device;
+mod world;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::delivery::session::Input;
+use crate::model::log::{Epoch, Head, Offset};
+use crate::model::message::Urgency;
+
+use crate::delivery::worlds::world::{Log, World, topic};
+
+impl World {
+    /// The store loses a topic's log and begins a new one, or retention takes its oldest entries.
+    fn spoil(&mut self) {
+        let id = topic(self.rng.u32(0..2));
+        let lose = self.rng.u8(0..3) == 0;
+        let epoch = Epoch(self.rng.u64(1..));
+        let trim = self.rng.usize(0..4);
+        let log = self.log(&id);
+        if lose {
+            *log = Log { head: Head { epoch, ..Head::default() }, entries: BTreeMap::new() };
+            for device in &mut self.devices {
+                if let Some(owed) = device.owed_after.get_mut(&id) {
+                    *owed = (epoch, 0);
+                }
+            }
+        } else {
+            for _ in 0..trim {
+                if let Some((offset, _)) = log.entries.pop_first() {
+                    log.head.trimmed = Offset(offset);
+                }
+            }
+        }
+    }
+
+    /// One thing happens.
+    fn step(&mut self) {
+        let number = self.rng.usize(0..self.devices.len());
+        match self.rng.u8(0..34) {
+            0..=6 => self.push(),
+            7 => self.connect(number),
+            8 if self.rng.bool() => self.devices[number].connection = None,
+            9 if self.rng.u8(0..4) == 0 => {
+                // The gateway dies: what was not applied is lost.
+                for device in &mut self.devices {
+                    device.connection = None;
+                }
+            }
+            10 => {
+                let ahead = Duration::from_millis(self.rng.u64(0..20_000));
+                self.pass(ahead);
+            }
+            11 if self.rng.u8(0..6) == 0 => {
+                let jump = Duration::from_secs(self.rng.u64(0..100));
+                let back = self.rng.bool();
+                self.now.wall = if back { self.now.wall - jump } else { self.now.wall + jump };
+                self.wall_max = self.wall_max.max(self.now.wall);
+            }
+            12 | 13 => self.topics(number),
+            14 if self.rng.u8(0..6) == 0 => self.spoil(),
+            15 if self.devices[number].picky => {
+                let floor = self.rng.choice(Urgency::ALL).expect("not empty");
+                self.update(number, floor);
+            }
+            16 if self.rng.u8(0..4) == 0 => {
+                let drain = Input::Drain { return_after: Duration::ZERO, grace: Duration::from_secs(5) };
+                self.feed(number, drain);
+            }
+            17..=19 => self.settle(number),
+            20..=22 => self.flush(number),
+            23 => self.answer_commit(number, false),
+            _ => self.turn(number),
+        }
+    }
+
+    /// The store and the clock serve one device.
+    fn turn(&mut self, number: usize) {
+        self.answer_read(number);
+        self.answer_heads(number);
+        self.answer_commit(number, true);
+        let hint = self.devices[number].connection.as_mut().and_then(|connection| connection.hints.pop_front());
+        if let Some(hint) = hint {
+            self.feed(number, hint);
+        }
+        let due = self.devices[number].connection.as_ref().map(|connection| connection.session.deadline());
+        if due.is_some_and(|due| due <= self.now.moment) {
+            self.feed(number, Input::Deadline);
+        }
+        if self.devices[number].connection.as_ref().is_some_and(|connection| connection.closed) {
+            self.devices[number].connection = None;
+        }
+    }
+
+    /// The network is well again: everything must arrive, and everything must come to rest.
+    fn heal(&mut self) {
+        self.well = true;
+        for number in 0..self.devices.len() {
+            self.connect(number);
+        }
+        for round in 0.. {
+            assert!(round < 400, "it does not come to rest: {:?}", self.missing());
+            for number in 0..self.devices.len() {
+                if self.devices[number].connection.is_none() {
+                    self.connect(number);
+                }
+                for _ in 0..20 {
+                    self.turn(number);
+                    self.flush(number);
+                    self.settle(number);
+                }
+                self.feed(number, Input::Heard);
+            }
+            if round >= 3 && self.missing().is_empty() {
+                return;
+            }
+            self.pass(Duration::from_secs(5));
+        }
+    }
+
+    /// What is owed and has not arrived.
+    fn missing(&self) -> Vec<String> {
+        let mut missing = Vec::new();
+        for device in &self.devices {
+            for (id, &(epoch, after)) in &device.owed_after {
+                let Some(log) = self.logs.get(id).filter(|log| log.head.epoch == epoch) else { continue };
+                for entry in log.entries.range(after + 1..).map(|(_, entry)| entry) {
+                    let own = entry.device.as_ref().is_none_or(|only| *only == device.receiver.device);
+                    let alive = entry.expires_at > self.wall_max;
+                    let settled = device.received.contains(&entry.id) || device.dead.contains(&entry.id);
+                    if own && alive && !settled {
+                        missing.push(format!("{} {id} {}", device.receiver, entry.offset.0));
+                    }
+                }
+            }
+        }
+        missing
+    }
+}
+
+fn run(seed: u64) {
+    let mut world = World::new(seed);
+    for _ in 0..world.rng.usize(50..400) {
+        world.step();
+    }
+    world.heal();
+}
+
+/// P5.8 and the promises of delivery: see the top of this file.
+#[test]
+fn worlds_keep_every_promise() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    if let Some(seed) = number("PUSHLINE_SEED") {
+        return run(seed);
+    }
+    let seeds = number("PUSHLINE_SEEDS").unwrap_or(1_000);
+    let next = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds {
+                        return;
+                    }
+                    if std::panic::catch_unwind(|| run(seed)).is_err() {
+                        panic!("the world of seed {seed} broke a promise; see above; PUSHLINE_SEED={seed} repeats it");
+                    }
+                }
+            });
+        }
+    });
+}

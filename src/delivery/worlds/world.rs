@@ -1,0 +1,338 @@
+//! One world: devices, connections and logs, what a backend does to them, and what every wish of a session must obey.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fastrand::Rng;
+
+use crate::delivery::handshake::Handshake;
+use crate::delivery::options::Options;
+use crate::delivery::session::{Input, Output, Session};
+use crate::model::clock::{Moment, Now, Timestamp};
+use crate::model::close::CloseReason;
+use crate::model::cursor::{Cursor, Dead, Following};
+use crate::model::frame::{Frame, Open};
+use crate::model::id::{DeviceId, MessageId, Receiver, SessionId, TenantId, TopicName, UserId};
+use crate::model::log::{Epoch, Head, LogId, Offset};
+use crate::model::message::{Entry, Urgency};
+
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
+
+/// A log as the store has it.
+#[derive(Default)]
+pub(super) struct Log {
+    pub(super) head: Head,
+    pub(super) entries: BTreeMap<u64, Entry>,
+}
+
+/// A device: what the store knows of it, and what it has seen itself.
+pub(super) struct Device {
+    pub(super) receiver: Receiver,
+    /// What the store has; a log that is not in here is not followed.
+    pub(super) cursors: BTreeMap<LogId, Cursor>,
+    /// Offset after which a followed log is owed to the device, in which life of the log.
+    pub(super) owed_after: BTreeMap<LogId, (Epoch, u64)>,
+    pub(super) dead: BTreeSet<MessageId>,
+    pub(super) received: BTreeSet<MessageId>,
+    /// Acks that the server has confirmed.
+    pub(super) confirmed: BTreeSet<MessageId>,
+    /// Newest offset that was delivered for the first time, per life of a log.
+    pub(super) newest: BTreeMap<(LogId, Epoch), u64>,
+    /// It changes its urgency floor, which breaks order by design.
+    pub(super) picky: bool,
+    pub(super) connection: Option<Connection>,
+}
+
+/// A connection: the session on one end, the device on the other, and what is on its way.
+pub(super) struct Connection {
+    pub(super) session: Session,
+    pub(super) window: usize,
+    pub(super) floor: Urgency,
+    /// Queued by the session, not yet at the device.
+    pub(super) wire: VecDeque<Frame>,
+    pub(super) wire_bytes: usize,
+    /// At the device and not settled: seq to message.
+    pub(super) held: BTreeMap<u64, MessageId>,
+    pub(super) asked_reads: VecDeque<(LogId, Offset, usize, usize)>,
+    pub(super) asked_heads: VecDeque<Vec<LogId>>,
+    /// The commit that is out.
+    pub(super) asked_commit: Option<AskedCommit>,
+    /// Acks without an answer: the messages they name.
+    pub(super) asked_acks: BTreeMap<u32, Vec<MessageId>>,
+    pub(super) hints: VecDeque<Input>,
+    pub(super) closed: bool,
+    pub(super) reasons_to_look: u64,
+    pub(super) idle_reads: u64,
+}
+
+/// A commit that is out; the flag says whether the store has applied it.
+pub(super) type AskedCommit = (Vec<(LogId, Cursor)>, Vec<Dead>, bool);
+
+/// Everything.
+pub(super) struct World {
+    pub(super) rng: Rng,
+    pub(super) now: Now,
+    pub(super) wall_max: Timestamp,
+    pub(super) options: Arc<Options>,
+    pub(super) logs: BTreeMap<LogId, Log>,
+    pub(super) devices: Vec<Device>,
+    pub(super) messages: u64,
+    pub(super) tickets: u32,
+    pub(super) sessions: u64,
+    /// The network is well: no hint is lost, no link cut, everything is acked.
+    pub(super) well: bool,
+}
+
+pub(super) fn tenant() -> TenantId {
+    TenantId::new("t").expect("a name")
+}
+
+pub(super) fn inbox(user: u32) -> LogId {
+    LogId::Inbox(tenant(), UserId::new(&format!("u{user}")).expect("a name"))
+}
+
+pub(super) fn topic(number: u32) -> LogId {
+    LogId::Topic(tenant(), TopicName::new(&format!("t{number}")).expect("a name"))
+}
+
+impl World {
+    pub(super) fn new(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let options = Options {
+            window_default: 4,
+            window_max: 8,
+            attempts_max: 3,
+            unsent_bytes_max: 600,
+            page_entries: rng.usize(1..6),
+            page_bytes: 400,
+            settled_spans_max: if rng.bool() { 4 } else { 1000 },
+            ..Options::default()
+        };
+        let devices = (0..4).map(|n| {
+            let user = n / 2;
+            let receiver = Receiver {
+                tenant: tenant(),
+                user: UserId::new(&format!("u{user}")).expect("a name"),
+                device: DeviceId::new(&format!("d{n}")).expect("a name"),
+            };
+            Device {
+                receiver,
+                cursors: BTreeMap::new(),
+                owed_after: BTreeMap::new(),
+                dead: BTreeSet::new(),
+                received: BTreeSet::new(),
+                confirmed: BTreeSet::new(),
+                newest: BTreeMap::new(),
+                picky: n == 3,
+                connection: None,
+            }
+        });
+        let devices = devices.collect();
+        let wall = Timestamp::from_millis(1_000_000_000);
+        Self {
+            rng,
+            now: Now { moment: Moment::ZERO, wall },
+            wall_max: wall,
+            options: Arc::new(options),
+            logs: BTreeMap::new(),
+            devices,
+            messages: 0,
+            tickets: 0,
+            sessions: 0,
+            well: false,
+        }
+    }
+
+    pub(super) fn log(&mut self, id: &LogId) -> &mut Log {
+        let rng = &mut self.rng;
+        self.logs.entry(id.clone()).or_insert_with(|| {
+            let head = Head { epoch: Epoch(rng.u64(1..)), ..Head::default() };
+            Log { head, entries: BTreeMap::new() }
+        })
+    }
+
+    pub(super) fn pass(&mut self, span: Duration) {
+        self.now.moment = self.now.moment + span;
+        self.now.wall = self.now.wall + span;
+        self.wall_max = self.wall_max.max(self.now.wall);
+    }
+
+    /// A backend pushes: one append, and hints that may get lost.
+    pub(super) fn push(&mut self) {
+        let id = if self.rng.bool() { inbox(self.rng.u32(0..2)) } else { topic(self.rng.u32(0..2)) };
+        let device = match &id {
+            LogId::Inbox(_, user) if self.rng.u8(0..4) == 0 => {
+                let of_user: Vec<_> = self.devices.iter().filter(|device| device.receiver.user == *user).collect();
+                Some(of_user[self.rng.usize(0..2)].receiver.device.clone())
+            }
+            _ => None,
+        };
+        self.messages += 1;
+        let ttl = if self.rng.u8(0..6) == 0 { Duration::from_secs(self.rng.u64(1..90)) } else { DAY * 365 };
+        let mut entry = Entry {
+            offset: Offset::ZERO,
+            id: MessageId::new(self.messages, [0; 10]),
+            accepted_at: self.now.wall,
+            expires_at: self.now.wall + ttl,
+            urgency: self.rng.choice(Urgency::ALL).expect("not empty"),
+            device,
+            body: Bytes::from(vec![0; self.rng.usize(0..300)]),
+        };
+        let online = self.rng.u8(0..12) == 0;
+        let replaces = self.rng.u8(0..8) == 0;
+        let log = self.log(&id);
+        if !online {
+            if replaces {
+                // A collapse key's older message goes.
+                log.entries.pop_last();
+            }
+            log.head.last = log.head.last.next();
+            entry.offset = log.head.last;
+            log.entries.insert(entry.offset.0, entry.clone());
+        } else {
+            entry.expires_at = Timestamp::ZERO;
+        }
+        let head = log.head;
+        for number in 0..self.devices.len() {
+            let lost = !self.well && self.rng.u8(0..4) == 0;
+            let bare = self.rng.u8(0..4) == 0;
+            let device = &mut self.devices[number];
+            let follows = device.cursors.contains_key(&id);
+            let Some(connection) = device.connection.as_mut().filter(|_| follows && !lost) else { continue };
+            connection.hints.push_back(if online {
+                Input::Online(entry.clone())
+            } else {
+                let entry = (!bare).then(|| entry.clone());
+                Input::Grown { log: id.clone(), epoch: head.epoch, last: head.last, entry }
+            });
+        }
+    }
+
+    /// The device connects; an older connection of it is closed first, as the node does.
+    pub(super) fn connect(&mut self, number: usize) {
+        self.take_over(number);
+        let own = inbox(u32::try_from(number / 2).expect("few users"));
+        let head = self.log(&own).head;
+        let device = &mut self.devices[number];
+        let new = device.cursors.is_empty();
+        if new {
+            device.cursors.insert(own.clone(), Cursor { epoch: head.epoch, ..Cursor::default() });
+            device.owed_after.insert(own, (head.epoch, 0));
+        }
+        let logs: Vec<LogId> = device.cursors.keys().cloned().collect();
+        let following = logs.into_iter().map(|log| {
+            let head = self.log(&log).head;
+            let cursor = self.devices[number].cursors[&log].clone();
+            Following { log, cursor, head }
+        });
+        let following: Vec<_> = following.collect();
+        let picky = self.devices[number].picky;
+        let floor =
+            if picky && !self.well { self.rng.choice(Urgency::ALL).expect("not empty") } else { Urgency::VeryLow };
+        let window = self.rng.u32(0..10);
+        let open = Open {
+            token: String::new(),
+            device: None,
+            heartbeat: Duration::ZERO,
+            window,
+            urgency_floor: floor,
+            agent: String::new(),
+        };
+        let receiver = self.devices[number].receiver.clone();
+        let expires = Timestamp::from_millis(u64::MAX);
+        let handshake = Handshake::check(&open, receiver, expires, &self.options).expect("its own token");
+        self.sessions += 1;
+        let id = (SessionId::new(self.sessions), self.rng.u64(..));
+        let mut out = Vec::new();
+        let session = handshake.accept(id, new, following, Arc::clone(&self.options), self.now, &mut out);
+        self.devices[number].connection = Some(Connection {
+            session,
+            window: if window == 0 { 4 } else { window.min(8) } as usize,
+            floor,
+            wire: VecDeque::new(),
+            wire_bytes: 0,
+            held: BTreeMap::new(),
+            asked_reads: VecDeque::new(),
+            asked_heads: VecDeque::new(),
+            asked_commit: None,
+            asked_acks: BTreeMap::new(),
+            hints: VecDeque::new(),
+            closed: false,
+            reasons_to_look: 1,
+            idle_reads: 0,
+        });
+        self.perform(number, out);
+    }
+
+    pub(super) fn take_over(&mut self, number: usize) {
+        if self.devices[number].connection.is_some() {
+            self.feed(number, Input::Close(CloseReason::TakenOver));
+            // The node waits for the last commit of the older session before it loads the cursors.
+            while self.devices[number].connection.as_ref().is_some_and(|connection| !connection.closed) {
+                self.answer_commit(number, true);
+            }
+            self.devices[number].connection = None;
+        }
+    }
+
+    pub(super) fn feed(&mut self, number: usize, input: Input) {
+        let Some(connection) = self.devices[number].connection.as_mut() else { return };
+        if !matches!(input, Input::Page(_)) {
+            connection.reasons_to_look += 1;
+        }
+        let mut out = Vec::new();
+        connection.session.handle(self.now, input, &mut out);
+        self.perform(number, out);
+    }
+
+    /// Does what a session wants, and checks each wish.
+    pub(super) fn perform(&mut self, number: usize, out: Vec<Output>) {
+        let now = self.now;
+        let device = &mut self.devices[number];
+        let Some(connection) = device.connection.as_mut() else { return };
+        for output in out {
+            let refusal = matches!(output, Output::Answer(_, Err(_)));
+            assert!(!connection.closed || refusal, "an output after the end: {output:?}");
+            match output {
+                Output::Send(frame) => {
+                    if let Frame::Push { entry, .. } = &frame {
+                        let bytes = connection.wire_bytes;
+                        assert!(bytes < self.options.unsent_bytes_max, "sent with {bytes} bytes unsent");
+                        connection.wire_bytes += entry.body.len() + 64;
+                        // What was on the wire before the ack came may still arrive; nothing may be sent after it.
+                        let confirmed = device.confirmed.contains(&entry.id);
+                        assert!(!confirmed, "{} was sent after its ack was confirmed", entry.id);
+                        assert!(!entry.expired(now.wall), "an expired message was sent");
+                        assert!(entry.urgency >= connection.floor, "a withheld message was sent");
+                        let own = entry.device.as_ref().is_none_or(|only| *only == device.receiver.device);
+                        assert!(own, "another device's message was sent");
+                    }
+                    connection.wire.push_back(frame);
+                }
+                Output::Answer(ticket, result) => {
+                    let named = connection.asked_acks.remove(&ticket.0).expect("one answer for each request");
+                    if result.is_ok() {
+                        device.confirmed.extend(named);
+                    }
+                }
+                Output::Read { log, after, entries, bytes } => {
+                    assert!(connection.asked_reads.is_empty(), "two reads are out");
+                    connection.asked_reads.push_back((log, after, entries, bytes));
+                }
+                Output::Heads(logs) => connection.asked_heads.push_back(logs),
+                Output::Commit(cursors, dead) => {
+                    assert!(connection.asked_commit.is_none(), "two commits are out");
+                    connection.asked_commit = Some((cursors, dead, false));
+                }
+                Output::Ping => connection.hints.push_back(Input::Heard),
+                Output::Closed(_) => connection.closed = true,
+            }
+        }
+        let (flying, window) = (connection.session.in_flight(), connection.window);
+        assert!(flying <= window, "{flying} in flight with a window of {window}");
+        let (idle, reasons) = (connection.idle_reads, connection.reasons_to_look);
+        assert!(idle <= reasons, "{idle} reads found nothing, with {reasons} reasons to look");
+    }
+}
