@@ -383,3 +383,6 @@ fn resume(new: bool, following: &[Following]) -> Resume {
     }
     resume
 }
+
+#[cfg(test)]
+mod tests;
