@@ -156,7 +156,7 @@ pub struct Commit {
     pub dead: Vec<Dead>,
 }
 
-/// What became of a message.
+/// What became of a message. What happened first stays: one that was replaced does not expire later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageState {
     /// It stands in its log.
@@ -165,7 +165,8 @@ pub enum MessageState {
     Expired,
     /// A newer one with its collapse key took its place.
     Replaced,
-    /// Its log was full.
+    /// It made room in a full log before it expired. From an inbox only what every known device had settled goes so: the
+    /// devices tell that it was acked.
     Trimmed,
 }
 
