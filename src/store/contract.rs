@@ -43,7 +43,7 @@ macro_rules! contract {
             messages: a_message_tells_its_state, a_message_of_another_tenant_is_unknown, a_message_tells_each_device,
                 dead_letters_are_shown, a_repeated_key_gives_the_first_outcome, a_repeated_key_in_one_batch,
                 a_key_with_other_content_is_a_conflict, keys_of_tenants_are_apart, a_refused_push_leaves_no_key,
-                sweeps_remove_in_bounded_steps, health_counts;
+                sweeps_remove_in_bounded_steps, sweeps_find_what_came_due_behind_them, health_counts;
             random: any_sequence_matches_a_plain_model;
         );
     };

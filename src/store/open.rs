@@ -29,12 +29,13 @@ impl Default for Options {
             data: PathBuf::from("data"),
             limits: Limits::default(),
             queue_max: 65_536,
-            // Guesses for a small machine: what waits is bounded by memory rather than by number when bodies are large,
-            // reads mostly find what was written lately, and two tables of 16 MiB are 32 MiB, twice that while one is
-            // being written out.
+            // A guess: when bodies are large, what waits is bounded by memory rather than by number.
             queue_bytes_max: 64 * 1024 * 1024,
+            // A guess: reads mostly find what was written lately, and the system caches files too.
             cache_bytes: 32 * 1024 * 1024,
-            memtable_bytes: 16 * 1024 * 1024,
+            // Measured with 300,000 entries: as fast as 16 MiB, half the memory (52 MiB in all against 101), and a
+            // start after kill -9 in 0.4 s against 1.8 when everything had just expired.
+            memtable_bytes: 4 * 1024 * 1024,
         }
     }
 }

@@ -211,3 +211,15 @@ pub(in crate::store) async fn health_counts(place: &dyn Place) {
     store.append(push(&inbox("ann"), 2)).await.unwrap();
     assert_eq!(store.health().flushes, before + 1, "a relaxed push waits for no flush");
 }
+
+pub(in crate::store) async fn sweeps_find_what_came_due_behind_them(place: &dyn Place) {
+    let store = place.open(Limits::default());
+    let log = topic("news");
+    store.append(Append { expires_at: at(10), ..push(&log, 1) }).await.unwrap();
+    assert_eq!(sweep_all(&*store, at(1_000)).await, (1, 0));
+    // The clock went back.
+    store.append(Append { expires_at: at(500), ..push(&log, 2) }).await.unwrap();
+    assert_eq!(sweep_all(&*store, at(400)).await, (0, 0));
+    assert_eq!(sweep_all(&*store, at(1_000)).await, (1, 0));
+    assert_eq!(sweep_all(&*store, at(1_000)).await, (0, 0));
+}

@@ -116,7 +116,10 @@ impl Writer {
 
     /// Stages that something is to be done at a time.
     pub(super) fn put_due(&mut self, at: Timestamp, purpose: key::Purpose, target: &[u8]) {
-        self.due_from = self.due_from.min(at.as_millis());
-        self.staged.put(Table::Records, key::due(at, purpose, target), Vec::new());
+        let key = key::due(at, purpose, target);
+        if key < self.due_from {
+            self.due_from.clone_from(&key);
+        }
+        self.staged.put(Table::Records, key, Vec::new());
     }
 }

@@ -96,8 +96,8 @@ impl Embedded {
     fn answered<T: Send + 'static>(&self, answer: oneshot::Receiver<Result<T, Error>>) -> Answer<T> {
         let queue = Arc::clone(&self.queue);
         Box::pin(async move {
-            let unanswered = || queue.why_shut().unwrap_or_else(|| Error::Failed("the writer is gone".to_owned()));
-            answer.await.unwrap_or_else(|_| Err(unanswered()))
+            // A writer that breaks lets go of the answers a moment before it shuts the queue.
+            answer.await.unwrap_or_else(|_| Err(queue.why_shut().unwrap_or_else(writer::fault)))
         })
     }
 
@@ -211,12 +211,14 @@ mod tests {
     use super::tables::{Table, Tables};
     use super::{Bounds, Embedded, KEY_BYTES_MAX, key};
     use crate::model::clock::Timestamp;
-    use crate::model::id::{MessageId, TenantId, UserId};
+    use crate::model::cursor::Cursor;
+    use crate::model::id::{DeviceId, MessageId, Receiver, TenantId, TopicName, UserId};
     use crate::model::log::{LogId, Offset};
     use crate::model::message::{Durability, Urgency};
+    use crate::model::ranges::Ranges;
     use crate::store::contract::{Place, contract};
     use crate::store::open::{Options, open};
-    use crate::store::{Append, Error, Limits, Store};
+    use crate::store::{Append, Commit, Dead, Error, Idempotency, Limits, Store};
 
     impl Place for TempDir {
         fn open(&self, limits: Limits) -> Arc<dyn Store> {
@@ -379,6 +381,40 @@ mod tests {
     #[tokio::test]
     async fn a_panic_of_the_writer_answers_everybody() {
         check_that_a_broken_store_says_so(Breakage::Panic).await;
+    }
+
+    #[tokio::test]
+    async fn nothing_is_left_when_all_is_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = Limits { inbox_entries_max: 3, topic_entries_max: 2, ..Limits::default() };
+        let store = Embedded::open(folder.path(), limits, BOUNDS).unwrap();
+        let LogId::Inbox(tenant, user) = log() else { unreachable!("an inbox") };
+        let receiver = Receiver { tenant: tenant.clone(), user, device: DeviceId::new("phone").unwrap() };
+        let news = TopicName::new("news").unwrap();
+        let opened = store.open(&receiver, Timestamp::ZERO).await.unwrap();
+        store.subscribe(&receiver, vec![news.clone()]).await.unwrap();
+        let cursor = Cursor { settled: Ranges::upto(9), ..opened.following[0].cursor.clone() };
+        let dead = |offset| Dead { log: log(), offset, attempts: 1, reason: String::new(), at: Timestamp::ZERO };
+        let (cursors, dead) = (vec![(log(), cursor)], vec![dead(Offset(1)), dead(Offset(2))]);
+        for number in 1..=9 {
+            let append = Append {
+                log: if number < 6 { log() } else { LogId::Topic(tenant.clone(), news.clone()) },
+                collapse_key: (number > 1).then(|| (number % 3).to_string()),
+                idempotency: Some(Idempotency { key: number.to_string(), fingerprint: 0 }),
+                ..push(number, Durability::Relaxed)
+            };
+            store.append(append).await.unwrap();
+            let (receiver, cursors, dead) = (receiver.clone(), cursors.clone(), dead.clone());
+            store.commit(Commit { receiver, cursors, dead }).await.unwrap();
+        }
+        store.leave(&receiver, Timestamp::ZERO).await.unwrap();
+        // A step may put something that is over as well; the next one finds it.
+        let late = Timestamp::from_millis(u64::MAX / 2);
+        while store.sweep(late).await.unwrap().more {}
+        for (table, expected) in [(Table::Entries, vec![]), (Table::Records, vec![key::FORMAT.to_vec()])] {
+            let rows = store.tables.latest_range(table, &[0], &[255]);
+            assert_eq!(rows.map(|row| row.unwrap().0.to_vec()).collect::<Vec<_>>(), expected);
+        }
     }
 
     #[tokio::test]

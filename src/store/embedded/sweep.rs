@@ -10,26 +10,22 @@ use super::writer::Writer;
 use crate::model::clock::Timestamp;
 use crate::store::{Error, Swept};
 
-/// Most records that one step touches: appends wait for it. A guess: about ten milliseconds.
-const STEP_RECORDS_MAX: usize = 2_000;
+/// Most records that one step touches: appends wait for it. Measured: about 8 us each in a
+/// folder of 300,000 entries, so 4 ms a step.
+const STEP_RECORDS_MAX: usize = 500;
 
 impl Writer {
     /// See [`crate::store::Store::sweep`].
     pub(super) fn sweep(&mut self, now: Timestamp) -> Result<Swept, Error> {
-        let from = key::due_from(Timestamp::from_millis(self.due_from));
         let before = key::due_from(Timestamp::from_millis(now.as_millis().saturating_add(1)));
-        let rows = self.staged.range(Table::Records, &from, &before).take(STEP_RECORDS_MAX);
+        let rows = self.staged.range(Table::Records, &self.due_from, &before).take(STEP_RECORDS_MAX);
         let due = rows.map(|row| Ok(row?.0.to_vec())).collect::<Result<Vec<_>, Error>>()?;
-        // From here on the keys before `now` are gone, unless something is put there anew, which lowers this again.
+        let (mut swept, mut touched) = (Swept::default(), 0);
         let all = due.len() < STEP_RECORDS_MAX;
-        let reached = due.last().map_or(Ok(now), |last| key::due_of(last).map(|(at, ..)| at))?;
-        self.due_from = if all { now.as_millis() } else { reached.as_millis() };
-        let mut swept = Swept::default();
-        let mut touched = 0;
+        self.due_from = due.last().filter(|_| !all).unwrap_or(&before).clone();
         for key in due {
             if touched >= STEP_RECORDS_MAX {
-                let (at, ..) = key::due_of(&key)?;
-                self.due_from = self.due_from.min(at.as_millis());
+                self.due_from = self.due_from.clone().min(key);
                 break;
             }
             touched += 1;
@@ -41,7 +37,8 @@ impl Writer {
             }
             self.staged.remove(Table::Records, key);
         }
-        swept.more = !all || self.due_from < now.as_millis() || touched > STEP_RECORDS_MAX;
+        // What was put there meanwhile, by this step as well, has moved the beginning back.
+        swept.more = self.due_from < before;
         Ok(swept)
     }
 

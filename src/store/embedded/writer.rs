@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use fastrand::Rng;
 
 use super::command::{Command, Reply};
+use super::key;
 use super::queue::Queue;
 use super::retention::Full;
 use super::staged::Staged;
 use super::tables::Tables;
+use crate::model::clock::Timestamp;
 use crate::model::id::Receiver;
 use crate::model::log::LogId;
 use crate::store::{Error, Limits};
@@ -47,8 +49,8 @@ pub(super) struct Writer {
     pub(super) full: HashMap<LogId, Full>,
     /// Makes epochs.
     pub(super) random: Rng,
-    /// Before this time nothing is due: the sweep begins here and not at keys that are long removed. Unix milliseconds.
-    pub(super) due_from: u64,
+    /// No due key stands before this one: the sweep begins here and does not walk over all that it has removed.
+    pub(super) due_from: Vec<u8>,
     /// The batch has a member that must be on disk before its answer.
     pub(super) sync: bool,
     /// Batches since the start.
@@ -67,7 +69,7 @@ impl Drop for Watch<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             // Dropping the commands ends the waiting of their callers.
-            drop(self.0.fail(Error::Failed("the writer stopped by a fault of the program".to_owned())));
+            drop(self.0.fail(fault()));
         }
     }
 }
@@ -81,7 +83,7 @@ impl Writer {
             present: HashMap::new(),
             full: HashMap::new(),
             random: Rng::new(),
-            due_from: 0,
+            due_from: key::due_from(Timestamp::ZERO),
             sync: false,
             batches: 0,
             counters,
@@ -161,6 +163,11 @@ impl Writer {
             self.counters.disk_bytes.store(bytes, Ordering::Relaxed);
         }
     }
+}
+
+/// What those are told whose answer was lost with the thread.
+pub(super) fn fault() -> Error {
+    Error::Failed("the writing thread stopped by a fault of the program".to_owned())
 }
 
 /// Keeps an outcome until the batch is written. A failure of one command fails the batch: what it staged may be half.
