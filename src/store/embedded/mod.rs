@@ -46,7 +46,7 @@ pub struct Bounds {
     pub queue_bytes_max: usize,
     /// Bytes of tables kept in memory for reads.
     pub cache_bytes: u64,
-    /// Bytes that each of the two tables gathers in memory before it is written out.
+    /// Bytes that each of the two tables gathers in memory before it is written out. Fixed when the folder is made.
     pub memtable_bytes: u64,
 }
 
@@ -203,6 +203,7 @@ mod tests {
     use std::io::{self, Read};
     use std::path::Path;
     use std::sync::Arc;
+    use std::task::Poll;
 
     use bytes::Bytes;
     use tempfile::TempDir;
@@ -354,6 +355,31 @@ mod tests {
         assert!(open().contains("format [9]"), "{}", open());
         fs::write(folder.path().join("version"), [b'F', b'J', b'L', 200]).unwrap();
         assert!(open().contains("cannot be opened") || open().contains("another version"), "{}", open());
+    }
+
+    #[tokio::test]
+    async fn what_does_not_fit_into_the_queue_is_refused_and_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Embedded::open(folder.path(), Limits::default(), Bounds { queue_max: 2, ..BOUNDS }).unwrap();
+        let mut answers = Vec::new();
+        // The writer syncs for longer than it takes to fill the queue again; how often it is full does not matter.
+        let refused = loop {
+            let number = answers.len() as u64;
+            assert!(number < 9_000, "the queue was never full");
+            let mut id = [0; 16];
+            id[..8].copy_from_slice(&number.to_be_bytes());
+            let append = Append { id: MessageId::from_bytes(id), ..push(1, Durability::Fsync) };
+            let mut answer = store.append(append);
+            match futures_util::poll!(&mut answer) {
+                Poll::Ready(Err(error)) => break error,
+                _ => answers.push(answer),
+            }
+        };
+        assert_eq!(refused, Error::Busy);
+        let count = answers.len();
+        drop(answers);
+        drop(store);
+        assert_eq!(numbers(&embedded(folder.path())).await.len(), count);
     }
 
     async fn check_that_a_broken_store_says_so(breakage: Breakage) {
