@@ -50,15 +50,16 @@ async fn round(store: &dyn Store, callers: u64, next: &AtomicU64, durability: Du
 
 fn store_append(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime starts");
-    let folder = tempfile::tempdir().expect("a folder for the data");
-    // No limit is to be met, however long the measurement runs.
-    let limits = Limits { inbox_entries_max: u64::MAX, ..Limits::default() };
-    let options = Options { data: folder.path().to_owned(), limits, ..Options::default() };
-    let store: Arc<dyn Store> = open(&options).expect("the store opens");
-    let next = AtomicU64::new(0);
     for (name, durability) in [("fsync", Durability::Fsync), ("relaxed", Durability::Relaxed)] {
         let mut group = criterion.benchmark_group(format!("store_append/{name}"));
         for callers in [1, 64, 1_024] {
+            // A folder for each: a store that already holds millions is slower, which is another question.
+            let folder = tempfile::tempdir().expect("a folder for the data");
+            // No limit is to be met, however long the measurement runs.
+            let limits = Limits { inbox_entries_max: u64::MAX, ..Limits::default() };
+            let options = Options { data: folder.path().to_owned(), limits, ..Options::default() };
+            let store: Arc<dyn Store> = open(&options).expect("the store opens");
+            let next = AtomicU64::new(0);
             group.throughput(Throughput::Elements(callers));
             group.bench_function(BenchmarkId::from_parameter(callers), |bencher| {
                 bencher.to_async(&runtime).iter(|| round(&*store, callers, &next, durability));
