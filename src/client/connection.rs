@@ -227,7 +227,6 @@ impl Connection {
             Output::Connect => {
                 // A stamp of its own: what an older socket still says is no life of this one.
                 self.pulse = Pulse::default();
-                self.pulse_told = Moment::ZERO;
                 let dialing = self.dialer.clone().dial(self.open.clone(), self.pulse.clone());
                 self.stage = Stage::Dialing(Box::pin(dialing));
             }

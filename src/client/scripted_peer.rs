@@ -110,8 +110,6 @@ pub(super) struct Peer {
 /// What the connection's task is told.
 enum Order {
     GoAway,
-    /// Flush, then close the socket.
-    Cut,
     Freeze,
 }
 
@@ -123,14 +121,9 @@ impl Peer {
         ask
     }
 
-    /// Says GOAWAY: no new streams.
+    /// Says GOAWAY: no new streams. Ends the connection when the last stream has ended and all has left.
     pub(super) async fn go_away(&self) {
         self.orders.send(Order::GoAway).await.expect("it runs");
-    }
-
-    /// Ends the connection once everything sent has left.
-    pub(super) async fn cut(&self) {
-        self.orders.send(Order::Cut).await.expect("it runs");
     }
 
     /// Neither reads nor writes any more, and keeps the socket open: a network that swallows everything.
@@ -158,7 +151,6 @@ async fn drive(
         tokio::select! {
             Some(order) = orders.recv() => match order {
                 Order::GoAway => connection.graceful_shutdown(),
-                Order::Cut => connection.abrupt_shutdown(h2::Reason::NO_ERROR),
                 Order::Freeze => pending().await,
             },
             request = connection.accept() => match request {

@@ -243,7 +243,8 @@ async fn a_takeover_is_heard_behind_pushes_that_nobody_takes() {
     }
     pushes.send_bytes(close(CloseReason::TakenOver)).await;
     pushes.end();
-    peer.cut().await;
+    peer.go_away().await;
+    peer.ended().await;
     let status = until(&client, |status| !matches!(status.phase, Phase::Connected(_))).await;
     assert!(matches!(status.phase, Phase::Ended { why: Some(Error::Closed { code: 201, .. }) }), "{status:?}");
     assert_eq!((next(&mut client).await.id, next(&mut client).await.id), (id(1), id(2)));
@@ -327,8 +328,9 @@ async fn requests_are_answered_refused_or_told_that_there_is_no_session() {
 async fn a_program_that_takes_nothing_is_waited_for_and_answers_still_come() {
     const PAYLOAD: usize = 60_000;
     const PUSHES: u64 = 100;
-    // The stream's window, the queue of four pushes, and what is being cut into messages.
-    const BOUND: usize = (1 << 20) + 6 * PAYLOAD;
+    const WINDOW: usize = 1 << 20;
+    // The stream's window, the queue of four pushes, what is being cut into messages, and what is being sent.
+    const BOUND: usize = WINDOW + 7 * PAYLOAD;
     let gateway = Gateway::start().await;
     let mut options = gateway.options();
     options.window = 4;
@@ -339,16 +341,22 @@ async fn a_program_that_takes_nothing_is_waited_for_and_answers_still_come() {
     let sender = tokio::spawn(async move {
         let mut full = Some(full);
         for n in 1..=PUSHES {
-            pushes.send(push(n, n, vec![7; PAYLOAD])).await;
-            if count.fetch_add(PAYLOAD, Ordering::Relaxed) > 900_000
-                && let Some(full) = full.take()
-            {
-                full.send(()).expect("the test waits");
+            let mut bytes = encode(push(n, n, vec![7; PAYLOAD]));
+            while !bytes.is_empty() {
+                let piece = bytes.split_to(bytes.len().min(1000));
+                // The next piece does not fit whole: sending it fills the window to its last byte.
+                if count.fetch_add(piece.len(), Ordering::Relaxed) + piece.len() > WINDOW
+                    && let Some(full) = full.take()
+                {
+                    full.send(()).expect("the test waits");
+                }
+                pushes.send_bytes(piece).await;
             }
         }
         pushes
     });
     filled.await.expect("the window fills");
+    peer.ping().await;
     let serve = async { peer.asked(Method::Subscribe).await.answer(&pb::SubscribeResponse { subscriptions: 1 }) };
     assert_eq!(tokio::join!(client.subscribe(["news"]), serve).0, Ok(1));
     assert!(!sender.is_finished());
@@ -363,21 +371,47 @@ async fn a_program_that_takes_nothing_is_waited_for_and_answers_still_come() {
     drop(sender.await.expect("all is sent"));
 }
 
+/// h2 kills a connection on which some thousand tiny frames lie unread, unless it is told how many may.
+#[tokio::test]
+async fn a_burst_of_tiny_frames_is_waited_for_too() {
+    const PUSHES: u64 = 64;
+    let gateway = Gateway::start().await;
+    let options = Options { window: 2, ..gateway.options() };
+    let (mut client, mut peer, mut pushes) = connected(&gateway, options).await;
+    for n in 1..=PUSHES {
+        let mut bytes = encode(push(n, n, vec![7; 100]));
+        while !bytes.is_empty() {
+            pushes.send_bytes(bytes.split_to(1)).await;
+        }
+    }
+    // Its answer comes after all of them were received.
+    peer.ping().await;
+    for n in 1..=PUSHES {
+        let push = next(&mut client).await;
+        assert_eq!(push.id, id(n));
+        push.ack();
+    }
+    assert_eq!(client.status().borrow().sessions, 1);
+}
+
 #[tokio::test]
 async fn closing_confirms_the_acks_and_says_goodbye() {
     let gateway = Gateway::start().await;
-    let (mut client, mut peer, mut pushes) = connected(&gateway, gateway.options()).await;
-    for n in 1..=2 {
-        pushes.send(push(n, n, "x")).await;
+    // What was handed in first must be seen first, however the task's wake-ups fall.
+    for _ in 0..20 {
+        let (mut client, mut peer, mut pushes) = connected(&gateway, gateway.options()).await;
+        for n in 1..=2 {
+            pushes.send(push(n, n, "x")).await;
+        }
+        let first = next(&mut client).await;
+        let handle = client.handle();
+        first.ack();
+        let (closed, (acked, _)) = tokio::join!(client.close(), take_ack(&mut peer));
+        assert_eq!((closed, acked), (Ok(()), vec![(1, 1)]));
+        assert_eq!(handle.status().borrow().phase, Phase::Ended { why: None });
+        assert_eq!(handle.flush().await, Err(Error::Ended));
+        peer.ended().await;
     }
-    let first = next(&mut client).await;
-    let handle = client.handle();
-    first.ack();
-    let (closed, (acked, _)) = tokio::join!(client.close(), take_ack(&mut peer));
-    assert_eq!((closed, acked), (Ok(()), vec![(1, 1)]));
-    assert_eq!(handle.status().borrow().phase, Phase::Ended { why: None });
-    assert_eq!(handle.flush().await, Err(Error::Ended));
-    peer.ended().await;
 }
 
 #[tokio::test]
