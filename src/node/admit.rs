@@ -17,11 +17,12 @@ use crate::store::{Following, Store};
 pub struct Admitted {
     pub(crate) session: Session,
     pub(crate) id: SessionId,
+    /// The device is recorded as present until this is dropped, which must happen before the seat is free: fields are
+    /// dropped in their order.
+    pub(crate) visit: Visit,
     pub(crate) seat: Seat,
     /// What the session wants done first: its welcome and its first read.
     pub(crate) first: Vec<Output>,
-    /// The device is recorded as present until this is dropped, which must happen before the seat is free.
-    pub(crate) visit: Visit,
 }
 
 /// A device's presence in the store: what was opened is left, on whatever way this ends.
