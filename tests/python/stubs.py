@@ -1,0 +1,31 @@
+"""Makes the gRPC stubs from proto/ with the stock compiler, anew for each run, so that no generated file can go stale."""
+
+import atexit
+import pathlib
+import shutil
+import sys
+import tempfile
+
+import grpc_tools
+from grpc_tools import protoc
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def _generate() -> str:
+    folder = tempfile.mkdtemp(prefix="pushline-stubs-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    sources = sorted((ROOT / "proto").rglob("*.proto"))
+    well_known = pathlib.Path(grpc_tools.__file__).parent / "_proto"
+    code = protoc.main(
+        ["protoc", f"-I{ROOT / 'proto'}", f"-I{well_known}", f"--python_out={folder}", f"--grpc_python_out={folder}"]
+        + [str(source) for source in sources]
+    )
+    if code != 0:
+        raise RuntimeError(f"protoc ended with {code}")
+    return folder
+
+
+sys.path.insert(0, _generate())
+
+from pushline.v1 import backend_pb2, backend_pb2_grpc, device_pb2, device_pb2_grpc  # noqa: E402, F401
