@@ -17,7 +17,11 @@ pub(super) const ERRNO_TRAILER: &str = "pushline-errno";
 
 /// The fault as a gRPC status with its two trailers.
 pub(super) fn to_status(fault: &Fault) -> tonic::Status {
-    let mut trailers = HeaderMap::with_capacity(2);
+    let mut trailers = HeaderMap::with_capacity(3);
+    if fault.code == Code::UnsupportedEncoding {
+        // gRPC's document on compression: this refusal tells what is taken.
+        trailers.insert("grpc-accept-encoding", HeaderValue::from_static("identity"));
+    }
     trailers.insert(CODE_TRAILER, HeaderValue::from_static(fault.code.name()));
     trailers.insert(ERRNO_TRAILER, HeaderValue::from(fault.code.errno()));
     let code = tonic::Code::from_i32(fault.code.grpc() as i32);

@@ -198,6 +198,10 @@ impl Edge {
         }
         let headers = refusal.headers_mut();
         headers.extend(trailers(fault.code.grpc() as u16));
+        if fault.code == Code::UnsupportedEncoding {
+            // gRPC's document on compression: this refusal tells what is taken.
+            headers.insert("grpc-accept-encoding", HeaderValue::from_static("identity"));
+        }
         headers.insert("pushline-code", HeaderValue::from_static(fault.code.name()));
         headers.insert("pushline-errno", HeaderValue::from(fault.code.errno()));
         if let Ok(words) = HeaderValue::try_from(grpc::encode_words(&fault.words)) {
