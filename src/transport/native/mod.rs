@@ -143,6 +143,10 @@ impl Native {
         let tls = timeout(self.options.tls_timeout, self.acceptor.accept(socket));
         let tls = tls.await.map_err(|_| (HandshakeFailure::TlsTimeout, "TLS took too long".to_owned()))?;
         let tls = tls.map_err(|error| (HandshakeFailure::Tls, error.to_string()))?;
+        // A peer that offers nothing passes the handshake, and RFC 9113, section 3.2, wants the agreement.
+        if tls.get_ref().1.alpn_protocol() != Some(ALPN) {
+            return Err((HandshakeFailure::Protocol, "the peer did not offer h2 (ALPN)".to_owned()));
+        }
         let opened = timeout(self.options.open_timeout, async {
             let mut edge = Edge::accept(tls, &self.options).await.map_err(|why| (HandshakeFailure::Protocol, why))?;
             let (id, open) = self.first_request(&mut edge).await?;
