@@ -43,6 +43,7 @@ def devices(gateway):
         made.append(Device(fields.pop("gateway", gateway), user, device, **fields))
         return made[-1]
 
+    make.made = made
     yield make
     for device in made:
         device.close()

@@ -72,12 +72,12 @@ def test_a_stream_goes_on_after_pushes_that_are_refused(backend):
     answers = backend.stream([good, bad, good, huge, empty, good])
     assert [answer.WhichOneof("outcome") for answer in answers] == [
         "accepted", "error", "accepted", "error", "error", "accepted",
-    ]  # fmt: skip
+    ]
     assert [answer.accepted.offset for answer in answers if answer.HasField("accepted")] == [1, 2, 3]
     errors = [answer.error for answer in answers if answer.HasField("error")]
     assert [(error.code, error.errno, error.status) for error in errors] == [
         ("invalid_name", 103, 3), ("payload_too_large", 106, 3), ("invalid_target", 102, 3),
-    ]  # fmt: skip
+    ]
     assert all(error.message for error in errors)
 
 
@@ -268,7 +268,7 @@ def test_keys_of_backends_are_checked_on_every_method(gateway):
     """No key, another key, a device's token: refused, and a stream too."""
     token = gateway.token("ada", "phone")
     for key, code, errno in [("", "missing_credentials", 201), ("plk_" + "x" * 40, "invalid_credentials", 202),
-                             (token, "invalid_credentials", 202), ("x" * 9000, "invalid_credentials", 202)]:  # fmt: skip
+                             (token, "invalid_credentials", 202), ("x" * 9000, "invalid_credentials", 202)]:
         backend = Backend(gateway, key=key)
         for call in (
             lambda: backend.push("ada", b"x"),

@@ -40,7 +40,7 @@ def test_tokens_that_are_none(gateways, gateway, devices):
     stranger = gateways("stranger").token("ada", "phone")
     check_open_refused(devices(), UNAUTHENTICATED, "missing_credentials", 201, token="")
     for token in ("garbage", "a.b.c", good[:-4], f"{head}.{other_body}.{signature}", f"{head}.{body}.", stranger,
-                  gateway.api_key, good + "x" * 5000):  # fmt: skip
+                  gateway.api_key, good + "x" * 5000):
         check_open_refused(devices(), UNAUTHENTICATED, "invalid_credentials", 202, token=token)
 
 
