@@ -50,6 +50,8 @@ pub(super) struct Conversation {
     stream: Stream,
     /// Bytes of the push stream that are not whole messages yet.
     deframer: Deframer,
+    /// See [`Session::tls`](crate::client::Session::tls).
+    tls: &'static str,
 }
 
 /// The push stream.
@@ -67,6 +69,7 @@ impl Conversation {
         mut connection: Connection<Socket, Bytes>,
         authority: &str,
         open: &pb::OpenRequest,
+        tls: &'static str,
     ) -> Result<Self, Error> {
         let pings = connection.ping_pong().expect("it is taken once from a new connection");
         let response = send(&mut requests, authority, Method::Open, grpc::framed(open))?;
@@ -78,6 +81,7 @@ impl Conversation {
             pinging: false,
             stream: Stream::Opening(response),
             deframer: Deframer::new(MESSAGE_BYTES_MAX),
+            tls,
         })
     }
 
@@ -129,7 +133,10 @@ impl Conversation {
         let Stream::Reading(body) = &mut self.stream else { unreachable!("the head was read above") };
         loop {
             while let Some(message) = self.deframer.next_message().map_err(|why| Error::Protocol(why.to_string()))? {
-                if let Some(frame) = incoming::read(message)? {
+                if let Some(mut frame) = incoming::read(message)? {
+                    if let Incoming::Welcome(session) = &mut frame {
+                        session.tls = self.tls;
+                    }
                     return Poll::Ready(Ok(frame));
                 }
             }

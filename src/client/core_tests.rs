@@ -24,6 +24,7 @@ fn options() -> Options {
 fn welcome(window: u32) -> Incoming {
     Incoming::Welcome(Session {
         id: "s".into(),
+        tls: "TLS 1.3",
         heartbeat: HeartbeatPlan { client_interval: T1, server_interval: T1 * 2, timeout: TIMEOUT },
         window,
         ack_timeout: Duration::from_secs(30),

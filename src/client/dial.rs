@@ -3,12 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 use crate::client::conversation::Conversation;
 use crate::client::error::Error;
@@ -16,10 +11,11 @@ use crate::client::options::Options;
 use crate::client::outcome;
 use crate::client::pulse::{Felt, Pulse};
 use crate::model::clock::Clock;
+use crate::tls::{self, Connector};
 use crate::wire::pb;
 
 /// What HTTP/2 runs on.
-pub(super) type Socket = Box<TlsStream<Felt<TcpStream>>>;
+pub(super) type Socket = Box<tls::client::TlsStream<Felt<TcpStream>>>;
 
 /// Bytes of pushes that may be on their way. One message of the largest size fits.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
@@ -37,24 +33,23 @@ pub(super) struct Dialer {
     /// Where it listens.
     address: String,
     /// The name its certificate must bear.
-    name: ServerName<'static>,
+    name: String,
     /// `:authority` of requests.
     authority: Arc<str>,
-    tls: TlsConnector,
+    tls: Connector,
     clock: Clock,
 }
 
 impl Dialer {
     /// Reads the roots and the name of checked options.
     pub(super) fn new(options: &Options, clock: Clock) -> Result<Self, Error> {
-        let host = options.server_name.as_deref().unwrap_or_else(|| options.host());
-        let name = ServerName::try_from(host.to_owned())
-            .map_err(|_| Error::Invalid(format!("server_name: {host:?} is neither a DNS name nor an address")))?;
+        let tls = Connector::new(options.roots.as_deref(), &[b"h2"])
+            .map_err(|why| Error::Invalid(format!("roots: {why}")))?;
         Ok(Self {
             address: options.address.clone(),
-            name,
+            name: options.server_name.clone().unwrap_or_else(|| options.host().to_owned()),
             authority: options.address.as_str().into(),
-            tls: TlsConnector::from(Arc::new(tls_config(&options.roots)?)),
+            tls,
             clock,
         })
     }
@@ -70,7 +65,8 @@ impl Dialer {
         socket.set_nodelay(true).map_err(|why| network(&self.address, &why))?;
         let socket = Felt::new(socket, pulse, self.clock);
         // The handshake's future is large and needed once.
-        let socket = Box::pin(self.tls.connect(self.name, socket)).await.map_err(|why| untrusted_or_network(&why))?;
+        let socket = Box::pin(self.tls.connect(&self.name, socket)).await.map_err(|why| handshake(&why))?;
+        let tls = tls::version(&socket);
         if socket.get_ref().1.alpn_protocol() != Some(b"h2") {
             return Err(Error::Protocol("the peer does not speak HTTP/2; is this a Pushline gateway?".into()));
         }
@@ -83,36 +79,20 @@ impl Dialer {
             .handshake(Box::new(socket))
             .await
             .map_err(|why| outcome::http2(&why))?;
-        Conversation::open(requests, connection, &self.authority, &open)
+        Conversation::open(requests, connection, &self.authority, &open, tls)
     }
-}
-
-fn tls_config(roots: &[u8]) -> Result<ClientConfig, Error> {
-    let invalid = |why: &dyn std::fmt::Display| Error::Invalid(format!("roots: {why}"));
-    let mut store = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(roots) {
-        store.add(certificate.map_err(|why| invalid(&why))?).map_err(|why| invalid(&why))?;
-    }
-    if store.is_empty() {
-        return Err(invalid(&"there is no certificate (PEM) in it"));
-    }
-    let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|why| invalid(&why))?
-        .with_root_certificates(store)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(config)
 }
 
 fn network(address: &str, why: &io::Error) -> Error {
     Error::Network(format!("{address}: {why}"))
 }
 
-fn untrusted_or_network(why: &io::Error) -> Error {
-    match why.get_ref().and_then(|why| why.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::InvalidCertificate(how)) => Error::Untrusted(how.to_string()),
-        _ => Error::Network(format!("TLS: {why}")),
+fn handshake(why: &io::Error) -> Error {
+    match tls::distrust(why) {
+        Some(how) => Error::Untrusted(how),
+        // Nothing but the name makes a connector refuse its input.
+        None if why.kind() == io::ErrorKind::InvalidInput => Error::Invalid(format!("server_name: {why}")),
+        None => Error::Network(format!("TLS: {why}")),
     }
 }
 

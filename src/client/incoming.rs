@@ -85,6 +85,8 @@ fn welcome(frame: pb::Welcome) -> Result<Session, Error> {
     let topics: Result<_, _> = frame.topics.iter().map(|name| TopicName::new(name)).collect();
     Ok(Session {
         id: frame.session,
+        // The frame does not say; whoever reads the socket fills it in.
+        tls: "",
         heartbeat: HeartbeatPlan {
             client_interval: millis(plan.client_interval_ms),
             server_interval: millis(plan.server_interval_ms),

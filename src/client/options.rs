@@ -14,8 +14,8 @@ pub struct Options {
     pub address: String,
     /// The name its certificate must bear. `None`: the host of `address`.
     pub server_name: Option<String>,
-    /// Certificates in PEM that vouch for the gateway's. Nothing else is trusted, not even the system's store.
-    pub roots: Vec<u8>,
+    /// Certificates in PEM that vouch for the gateway's; then nothing else is trusted. `None`: the system's.
+    pub roots: Option<Vec<u8>>,
     /// The access token.
     pub token: String,
     /// The device that connects; must be the one the token names. `None`: the token's word is taken.
@@ -54,7 +54,7 @@ impl Options {
         Self {
             address: address.into(),
             server_name: None,
-            roots: roots.into(),
+            roots: Some(roots.into()),
             token: token.into(),
             device: None,
             heartbeat: Duration::ZERO,
@@ -83,8 +83,8 @@ impl Options {
         let port = self.address.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
         let refusal = if self.host().is_empty() || !matches!(port, Some(Ok(1..))) {
             "address: give host:port"
-        } else if self.roots.is_empty() {
-            "roots: give the certificates (PEM) that vouch for the gateway; nothing else is trusted"
+        } else if self.roots.as_ref().is_some_and(Vec::is_empty) {
+            "roots: give the certificates (PEM) that vouch for the gateway, or none to trust the system's"
         } else if self.token.is_empty() {
             "token: give the access token"
         } else if self.agent.len() > AGENT_BYTES_MAX {
@@ -133,7 +133,7 @@ mod tests {
         for address in ["", "host", ":1", "host:0", "host:x", "host:70000"] {
             check("address", |options| options.address = address.into());
         }
-        check("roots", |options| options.roots.clear());
+        check("roots", |options| options.roots = Some(Vec::new()));
         check("token", |options| options.token.clear());
         check("agent", |options| options.agent = "x".repeat(65));
         check("window", |options| options.window = 0);

@@ -450,7 +450,9 @@ async fn a_gateway_that_breaks_the_protocol_is_tried_again() {
         gateway.welcome(welcome()).await
     };
     let (client, _held) = tokio::join!(Client::connect(gateway.options()), serve);
-    assert_eq!(client.expect("the last attempt was good").status().borrow().sessions, 1);
+    let status = client.expect("the last attempt was good").status().borrow().clone();
+    assert_eq!(status.sessions, 1);
+    assert!(matches!(&status.phase, Phase::Connected(session) if session.tls == "TLS 1.3"), "{status:?}");
 }
 
 #[tokio::test]
@@ -467,6 +469,13 @@ async fn who_cannot_be_reached_or_trusted_is_named() {
         () = gateway.accept_silently() => None,
     };
     assert!(matches!(why, Some(Error::Untrusted(_))), "{why:?}");
+
+    let options = Options { server_name: Some("not a name".into()), ..short(&gateway) };
+    let why = tokio::select! {
+        client = Client::connect(options) => client.err(),
+        () = gateway.accept_silently() => None,
+    };
+    assert!(matches!(&why, Some(Error::Invalid(words)) if words.starts_with("server_name")), "{why:?}");
 
     let other = Gateway::speaking(&[]).await;
     let why = tokio::select! {

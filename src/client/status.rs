@@ -56,6 +56,8 @@ pub enum Phase {
 pub struct Session {
     /// Its id, as the gateway's logs name it.
     pub id: String,
+    /// What protects its connection: `TLS 1.3` or `TLS 1.2`.
+    pub tls: &'static str,
     /// Who sends heartbeats when.
     pub heartbeat: HeartbeatPlan,
     /// Pushes that may be delivered and not yet acked.

@@ -13,7 +13,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::NoServerSessionStorage;
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{ClientConfig, ProtocolVersion, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use certificate::{Certificate, Files};
@@ -135,6 +135,26 @@ pub fn install() {
     let _ = default_provider().install_default();
 }
 
+/// The version that a connection agreed on, in words.
+#[must_use]
+pub fn version<S>(stream: &client::TlsStream<S>) -> &'static str {
+    match stream.get_ref().1.protocol_version() {
+        Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",
+        Some(ProtocolVersion::TLSv1_2) => "TLS 1.2",
+        // Nothing else is offered.
+        _ => "TLS",
+    }
+}
+
+/// Why the server's certificate was not trusted, if that is what a handshake failed of.
+#[must_use]
+pub fn distrust(why: &io::Error) -> Option<String> {
+    match why.get_ref()?.downcast_ref::<rustls::Error>()? {
+        rustls::Error::InvalidCertificate(how) => Some(how.to_string()),
+        _ => None,
+    }
+}
+
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(default_provider())
 }
@@ -223,6 +243,8 @@ mod tests {
                 let (mut server, mut client) = (server.unwrap(), client.unwrap());
                 talk(&mut server, &mut client).await;
                 assert_eq!(server.get_ref().1.protocol_version(), Some(expected));
+                let words = if expected == ProtocolVersion::TLSv1_3 { "TLS 1.3" } else { "TLS 1.2" };
+                assert_eq!(super::version(&client), words);
                 assert_eq!(server.get_ref().1.alpn_protocol(), Some(&b"h2"[..]), "the server's wish decides");
                 assert_eq!(client.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
             }
@@ -272,7 +294,9 @@ mod tests {
         let (acceptor, _) = acceptor(&files, &[b"h2"]);
         let trusting_other = Connector::new(Some(&other_ca), &[b"h2"]).unwrap();
         let (server, client) = handshake(&acceptor, &trusting_other, "localhost").await;
-        assert!(server.is_err() && client.unwrap_err().to_string().contains("certificate"));
+        let why = client.unwrap_err();
+        assert!(server.is_err() && super::distrust(&why).is_some(), "{why}");
+        assert_eq!(super::distrust(&io::ErrorKind::ConnectionReset.into()), None);
         let connector = Connector::new(Some(&ca), &[b"h2"]).unwrap();
         let (_, client) = handshake(&acceptor, &connector, "push.example.org").await;
         assert!(client.unwrap_err().to_string().contains("certificate"));
