@@ -40,6 +40,7 @@
 //! - **It ends** with [`Client::close`], or at once when it is dropped.
 
 mod acks;
+pub mod backend;
 mod backoff;
 mod connection;
 mod conversation;
