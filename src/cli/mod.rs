@@ -37,6 +37,10 @@ struct Arguments {
 enum Command {
     /// Run the gateway.
     Serve(serve::Arguments),
+    /// Enqueue one push.
+    Push(push::Arguments),
+    /// Connect as a device and print what is pushed.
+    Listen(listen::Arguments),
     /// Make a token with which a device may connect.
     Token(token::Arguments),
     /// Make a throw-away certificate for development.
@@ -66,6 +70,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let output = Output { json: arguments.json };
     let outcome = match &arguments.command {
         Command::Serve(arguments) => serve::run(arguments, output),
+        Command::Push(arguments) => push::run(arguments, output),
+        Command::Listen(arguments) => listen::run(arguments, output),
         Command::Token(arguments) => token::run(arguments, output),
         Command::Certs(arguments) => certs::run(arguments, output),
         Command::Config(arguments) => config::run(arguments, output),

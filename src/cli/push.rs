@@ -1,13 +1,22 @@
-//! `pushline push`: its flags.
+//! `pushline push`: reads a payload, enqueues it, and prints what the gateway answered.
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, UNIX_EPOCH};
 
+use anyhow::Context;
 use clap::ValueEnum;
+use serde_json::json;
 
 use crate::cli::options::{Secret, span};
+use crate::cli::style::{DIM, GOOD, LITERAL, Output};
+use crate::client::backend::{Backend, Error};
 use crate::model::id::{DeviceId, TopicName, UserId};
-use crate::model::message::{Durability, Urgency};
+use crate::model::message::{Durability, Target, Urgency};
+use crate::wire::body::{target_to_pb, urgency_to_pb};
+use crate::wire::pb;
 
 /// Enqueue one push and print what the gateway answered.
 #[derive(Clone, Debug, clap::Args)]
@@ -112,6 +121,135 @@ impl From<DurabilityWord> for Durability {
         }
     }
 }
+
+/// Enqueues the push and prints the answer.
+pub(super) fn run(arguments: &Arguments, output: Output) -> anyhow::Result<ExitCode> {
+    let request = arguments.request(payload(arguments)?);
+    let roots = arguments.ca.as_deref().map(read_roots).transpose()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let answer = runtime.block_on(async {
+        let backend = Backend::connect(&arguments.backend, arguments.key.reveal(), roots.as_deref()).await?;
+        backend.push(request).await
+    });
+    match answer {
+        Ok(accepted) => {
+            print(&accepted, output)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(Error::Refused(refusal)) => {
+            output.refusal(&format!("refused: {refusal}"), &refusal.name, refusal.errno);
+            Ok(ExitCode::FAILURE)
+        }
+        Err(why) => Err(anyhow::Error::msg(advice(&why))),
+    }
+}
+
+impl Arguments {
+    fn request(&self, payload: Vec<u8>) -> pb::PushRequest {
+        let durability = match Durability::from(self.durability) {
+            Durability::Fsync => pb::Durability::Fsync,
+            Durability::Relaxed => pb::Durability::Relaxed,
+            Durability::None => pb::Durability::None,
+        };
+        pb::PushRequest {
+            target: self.target().as_ref().map(target_to_pb),
+            payload: payload.into(),
+            content_type: self.content_type.clone().unwrap_or_default(),
+            attributes: self.attributes.iter().cloned().collect(),
+            // Rounded up: less than a second is not "now or never".
+            ttl_seconds: self.ttl.map(|ttl| ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0)),
+            urgency: urgency_to_pb(self.urgency.into()).into(),
+            collapse_key: self.collapse_key.clone().unwrap_or_default(),
+            durability: durability.into(),
+            idempotency_key: self.idempotency_key.clone().unwrap_or_default(),
+        }
+    }
+
+    /// The parser lets exactly one of the forms through.
+    fn target(&self) -> Option<Target> {
+        match (&self.user, &self.device) {
+            (Some(user), Some(device)) => Some(Target::Device(user.clone(), device.clone())),
+            (Some(user), None) => Some(Target::User(user.clone())),
+            (None, _) => self.topic.clone().map(Target::Topic),
+        }
+    }
+}
+
+/// The payload, from wherever it comes.
+fn payload(arguments: &Arguments) -> anyhow::Result<Vec<u8>> {
+    match (&arguments.file, arguments.payload.as_deref()) {
+        (Some(path), _) => {
+            let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+            read(file).with_context(|| format!("cannot read {}", path.display()))
+        }
+        (None, Some("-")) => read(io::stdin().lock()).context("cannot read standard input"),
+        (None, text) => Ok(text.unwrap_or_default().as_bytes().to_vec()),
+    }
+}
+
+fn read(from: impl Read) -> anyhow::Result<Vec<u8>> {
+    let mut payload = Vec::new();
+    from.take(PAYLOAD_BYTES_MAX + 1).read_to_end(&mut payload)?;
+    anyhow::ensure!(
+        payload.len() as u64 <= PAYLOAD_BYTES_MAX,
+        "it has more than 1 MiB, the most that any gateway takes; store it elsewhere and push where it is"
+    );
+    Ok(payload)
+}
+
+/// Reads the certificates of `--ca`.
+pub(super) fn read_roots(path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("cannot read the trusted certificate {}", path.display()))
+}
+
+fn print(accepted: &pb::PushResponse, output: Output) -> io::Result<()> {
+    let log = (!accepted.log.is_empty()).then_some(&accepted.log);
+    output.object(&json!({
+        "id": accepted.id,
+        "log": log,
+        "offset": accepted.offset,
+        // As in the HTTP/JSON twin: it may be larger than a double can hold.
+        "epoch": accepted.epoch.to_string(),
+        "accepted_at_ms": accepted.accepted_at_ms,
+        "expires_at_ms": accepted.expires_at_ms,
+        "duplicate": accepted.duplicate,
+        "online": accepted.online,
+    }))?;
+    let again =
+        if accepted.duplicate { " before, under the same idempotency key; this is the first answer" } else { "" };
+    output.words(&format!("{GOOD}pushed{GOOD:#}{again}"))?;
+    output.words(&format!("  id       {LITERAL}{}{LITERAL:#}", accepted.id))?;
+    match log {
+        Some(log) => {
+            output.words(&format!("  log      {log}, offset {}", accepted.offset))?;
+            let expires = UNIX_EPOCH + Duration::from_millis(accepted.expires_at_ms);
+            let life = accepted.expires_at_ms.saturating_sub(accepted.accepted_at_ms).div_ceil(1000);
+            let life = humantime::format_duration(Duration::from_secs(life));
+            output
+                .words(&format!("  expires  {} {DIM}(after {life}){DIM:#}", humantime::format_rfc3339_seconds(expires)))
+        }
+        None => output.words(&format!("  online   handed to {} connected devices, stored nowhere", accepted.online)),
+    }
+}
+
+/// What went wrong, and what to do.
+fn advice(why: &Error) -> String {
+    match why {
+        Error::Unreachable { url, .. } => {
+            format!(
+                "{why}; is the gateway running there? `pushline serve` starts one, --backend names another than {url}"
+            )
+        }
+        Error::Untrusted { .. } => format!("{why}; name the CA that vouches for it with --ca"),
+        Error::Unanswered(_) => {
+            format!("{why}; pushing again with the same --idempotency-key as before never makes two of it")
+        }
+        Error::Invalid(_) | Error::Refused(_) => why.to_string(),
+    }
+}
+
+/// The most that a gateway can be set to take: what is larger is not worth reading whole.
+const PAYLOAD_BYTES_MAX: u64 = 1 << 20;
 
 fn attribute(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;

@@ -89,13 +89,18 @@ impl Output {
 
     /// Writes a failure on standard error.
     pub fn failure(self, words: &str) {
+        self.fail(words, &serde_json::json!({ "error": words }));
+    }
+
+    /// Writes a refusal by a gateway on standard error; its stable code and number are for scripts.
+    pub fn refusal(self, words: &str, code: &str, errno: u32) {
+        self.fail(words, &serde_json::json!({ "error": words, "code": code, "errno": errno }));
+    }
+
+    fn fail(self, words: &str, object: &serde_json::Value) {
         let mut err = anstream::stderr().lock();
         // As above.
-        let _ = if self.json {
-            writeln!(err, "{}", serde_json::json!({ "error": words }))
-        } else {
-            writeln!(err, "{ERROR}error:{ERROR:#} {words}")
-        };
+        let _ = if self.json { writeln!(err, "{object}") } else { writeln!(err, "{ERROR}error:{ERROR:#} {words}") };
     }
 }
 
