@@ -453,3 +453,7 @@ fn ends_session(name: &str) -> bool {
 #[cfg(test)]
 #[path = "core_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "core_worlds.rs"]
+mod worlds;

@@ -10,17 +10,16 @@ use h2::{Ping, PingPong, RecvStream, SendStream};
 use http::request::Parts;
 use http::{HeaderMap, Request, Response};
 use prost::Message;
-use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::client::options::Options;
+use crate::model::clock::Clock;
 use crate::model::fault::Code;
 use crate::model::id::MessageId;
+use crate::tls::server::TlsStream;
+use crate::tls::{Acceptor, Certificate, develop};
 use crate::wire::device::Method;
 use crate::wire::pb::{self, open_response::Frame};
 use crate::wire::{device, grpc};
@@ -28,7 +27,7 @@ use crate::wire::{device, grpc};
 /// The listener, with a certificate of its own.
 pub(super) struct Gateway {
     listener: TcpListener,
-    tls: TlsAcceptor,
+    tls: Acceptor,
     /// The certificate that vouches for it, in PEM.
     roots: String,
 }
@@ -40,17 +39,13 @@ impl Gateway {
 
     /// With these protocols for ALPN.
     pub(super) async fn speaking(protocols: &[&[u8]]) -> Self {
-        let own = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).expect("a certificate");
-        let key = PrivateKeyDer::Pkcs8(own.signing_key.serialize_der().into());
-        let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("the default versions")
-            .with_no_client_auth()
-            .with_single_cert(vec![own.cert.der().clone()], key)
-            .expect("a key that fits");
-        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        let folder = tempfile::tempdir().expect("a folder");
+        let made = develop::open(folder.path(), &[], Clock::new().now().wall).expect("a certificate");
+        let roots = std::fs::read_to_string(&made.ca).expect("its CA");
+        let certificate = Arc::new(Certificate::load(made.files).expect("a certificate and its key"));
+        let tls = Acceptor::new(certificate, protocols).expect("TLS settings");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        Self { listener, tls: TlsAcceptor::from(Arc::new(config)), roots: own.cert.pem() }
+        Self { listener, tls, roots }
     }
 
     /// Options that fit it, with short pauses.
