@@ -160,3 +160,18 @@ async fn a_stalled_device_is_closed_and_loses_nothing() {
         pushed.ack();
     }
 }
+
+/// Going down waits for sessions, not for sockets that never said a word.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_socket_does_not_hold_up_the_end() {
+    let mut gateway = Gateway::start_with(|config| {
+        config.limits.handshake_timeout = Duration::from_secs(600);
+        config.drain.bound = Duration::from_secs(600);
+    })
+    .await;
+    let silent = tokio::net::TcpStream::connect(gateway.devices).await.expect("a socket");
+    // One that came later has its session: so the silent one was accepted before.
+    let _client = gateway.client("ada", "phone").await;
+    gateway.stop().await;
+    drop(silent);
+}

@@ -107,7 +107,9 @@ impl Native {
             match accepted {
                 Ok((socket, peer)) => match Socket::count(&self) {
                     Some(counted) => {
-                        self.node.tasks().spawn(Arc::clone(&self).welcome(socket, peer, counted));
+                        let welcome = Arc::clone(&self).welcome(socket, peer, counted);
+                        // Who has no session yet when the gateway goes down is not waited for.
+                        self.node.tasks().spawn(stop.clone().run_until_cancelled_owned(welcome));
                     }
                     None => self.metrics().handshake_failed(HandshakeFailure::Refused(Code::TooManyConnections)),
                 },
