@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bus::{Hint, Inlet};
 use crate::model::close::CloseReason;
 use crate::model::fault::{Code, Fault};
-use crate::model::id::{Receiver, TenantId, UserId};
+use crate::model::id::{DeviceId, Receiver, TenantId, UserId};
 use crate::model::log::LogId;
 use crate::node::mailbox::{Item, Mailbox};
 
@@ -23,7 +23,14 @@ const SHARDS: usize = 64;
 const TAKE_OVER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Followers of logs, by mailbox id.
-type Followers = HashMap<LogId, HashMap<u64, Arc<Mailbox>>>;
+type Followers = HashMap<LogId, HashMap<u64, Follower>>;
+
+/// A session that follows a log.
+struct Follower {
+    mailbox: Arc<Mailbox>,
+    /// Whose it is, among those of the log's user.
+    device: DeviceId,
+}
 
 /// The hub of a node.
 pub(crate) struct Hub {
@@ -134,7 +141,14 @@ impl Inlet for Hub {
         let (Hint::Grown { log, .. } | Hint::Online { log, .. }) = &**hint;
         let followers = self.shard(log).read().unwrap_or_else(PoisonError::into_inner);
         let Some(followers) = followers.get(log) else { return 0 };
-        followers.values().filter(|mailbox| mailbox.hint(hint)).count()
+        // That a log has grown concerns all that follow it, whomever the entry is for. What no log holds goes only to
+        // whom it is for, so that the answer counts no others.
+        let only = match &**hint {
+            Hint::Online { entry, .. } => entry.device.as_ref(),
+            Hint::Grown { .. } => None,
+        };
+        let concerned = followers.values().filter(|follower| only.is_none_or(|only| *only == follower.device));
+        concerned.filter(|follower| follower.mailbox.hint(hint)).count()
     }
 }
 
@@ -152,8 +166,9 @@ impl Seat {
     /// Hints of this log arrive from now on.
     pub(crate) fn follow(&mut self, log: LogId) {
         let mut followers = self.hub.shard(&log).write().unwrap_or_else(PoisonError::into_inner);
-        let mailbox = &self.place.mailbox;
-        if followers.entry(log.clone()).or_default().insert(mailbox.id, Arc::clone(mailbox)).is_none() {
+        let mailbox = Arc::clone(&self.place.mailbox);
+        let (id, follower) = (mailbox.id, Follower { mailbox, device: self.receiver.device.clone() });
+        if followers.entry(log.clone()).or_default().insert(id, follower).is_none() {
             drop(followers);
             self.following.push(log);
         }
@@ -204,9 +219,11 @@ mod tests {
 
     use super::Hub;
     use crate::bus::{Hint, Inlet};
+    use crate::model::clock::Timestamp;
     use crate::model::fault::Code;
-    use crate::model::id::{DeviceId, Receiver, TenantId, UserId};
+    use crate::model::id::{DeviceId, MessageId, Receiver, TenantId, UserId};
     use crate::model::log::{Epoch, LogId, Offset};
+    use crate::model::message::{Entry, Urgency};
 
     fn receiver(user: &str, device: &str) -> Receiver {
         Receiver {
@@ -269,5 +286,30 @@ mod tests {
         drop(one);
         assert_eq!(hub.receive(&hint), 0);
         assert!(hub.followers.iter().all(|shard| shard.read().expect("no panic").is_empty()), "nothing is left behind");
+    }
+
+    /// An answer that counted the user's other devices would tell a backend that a device is there when it is not.
+    #[tokio::test]
+    async fn an_online_only_push_to_a_device_reaches_and_counts_that_device() {
+        let hub = Arc::new(Hub::new(9, 9));
+        let log = LogId::Inbox(TenantId::new("t").expect("a name"), UserId::new("u").expect("a name"));
+        let mut one = hub.sit(receiver("u", "1")).await.expect("a free place");
+        one.follow(log.clone());
+        let handed = |device: Option<&str>| {
+            let entry = Entry {
+                offset: Offset::ZERO,
+                id: MessageId::new(1, [0; 10]),
+                accepted_at: Timestamp::ZERO,
+                expires_at: Timestamp::ZERO,
+                urgency: Urgency::Normal,
+                device: device.map(|name| DeviceId::new(name).expect("a name")),
+                body: bytes::Bytes::new(),
+            };
+            hub.receive(&Arc::new(Hint::Online { log: log.clone(), entry }))
+        };
+        assert_eq!([handed(None), handed(Some("1")), handed(Some("2"))], [1, 1, 0]);
+        let mut two = hub.sit(receiver("u", "2")).await.expect("a free place");
+        two.follow(log.clone());
+        assert_eq!([handed(None), handed(Some("1")), handed(Some("2"))], [2, 1, 1]);
     }
 }
