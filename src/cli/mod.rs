@@ -35,6 +35,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// See the gateway at work: pushes, acks, an offline device, a crash, and nothing lost.
+    Demo(demo::Arguments),
     /// Run the gateway.
     Serve(serve::Arguments),
     /// Enqueue one push.
@@ -69,6 +71,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let output = Output { json: arguments.json };
     let outcome = match &arguments.command {
+        Command::Demo(arguments) => demo::run(arguments, output),
         Command::Serve(arguments) => serve::run(arguments, output),
         Command::Push(arguments) => push::run(arguments, output),
         Command::Listen(arguments) => listen::run(arguments, output),
@@ -93,6 +96,8 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 const EXAMPLES: &str = "\
 Examples:
+  pushline demo                              all of it at work, in a few seconds
+  pushline serve                             a gateway for this machine
   pushline token --user ada --device phone   a token for one device, valid for a day
   pushline certs --name push.example.org     a development certificate in certs/
   pushline config > pushline.toml            every option, explained, ready to edit
