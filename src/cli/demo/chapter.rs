@@ -38,6 +38,11 @@ impl Chapter {
         Self::Ask,
     ];
 
+    /// Whether the gateway is meant to be dead at some time in it.
+    pub(super) const fn is_without_gateway(self) -> bool {
+        matches!(self, Self::Start | Self::Kill | Self::Restart)
+    }
+
     /// Its words.
     pub(super) const fn step(self) -> Step {
         let (name, title, why) = match self {

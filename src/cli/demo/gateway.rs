@@ -4,17 +4,25 @@ use std::fs::{File, OpenOptions};
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 
 use anyhow::Context;
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 /// A gateway that runs. Dropped, it is killed.
 pub(super) struct Gateway {
-    child: Child,
     ready: Ready,
+    /// Orders the process's owner to kill it.
+    kill: CancellationToken,
+    /// How it ended, once it has.
+    end: watch::Receiver<Option<ExitStatus>>,
+    /// Owns the process; aborted, it kills it.
+    _owner: AbortOnDropHandle<()>,
     /// Kept open: a gateway that finds its output closed would have something to complain about.
     _stdout: BufReader<ChildStdout>,
 }
@@ -66,7 +74,10 @@ impl Gateway {
             anyhow::bail!("the gateway ended before it was ready: {status}");
         }
         let ready = serde_json::from_str(&line).with_context(|| format!("the gateway said: {line}"))?;
-        Ok(Self { child, ready, _stdout: stdout })
+        let kill = CancellationToken::new();
+        let (ended, end) = watch::channel(None);
+        let owner = AbortOnDropHandle::new(tokio::spawn(own(child, kill.clone(), ended)));
+        Ok(Self { ready, kill, end, _owner: owner, _stdout: stdout })
     }
 
     /// How to reach it.
@@ -74,12 +85,39 @@ impl Gateway {
         &self.ready
     }
 
-    /// Kills it with SIGKILL, as a crash or the kernel would: it cannot catch that, finish or flush anything.
-    pub(super) async fn kill(&mut self) -> anyhow::Result<()> {
-        self.child.kill().await.context("the gateway could not be killed")?;
-        let status = self.child.wait().await?;
-        anyhow::ensure!(status.signal() == Some(SIGKILL), "the gateway did not die of SIGKILL: {status}");
+    /// How it ended, once it has.
+    pub(super) fn end(&self) -> watch::Receiver<Option<ExitStatus>> {
+        self.end.clone()
+    }
+
+    /// Kills it with SIGKILL, as a crash or the kernel would: it cannot catch that, finish or flush anything. It is gone
+    /// when this returns.
+    pub(super) async fn kill(&self) -> anyhow::Result<()> {
+        self.kill.cancel();
+        let mut end = self.end();
+        let status = end.wait_for(Option::is_some).await.context("the gateway could not be killed")?;
+        anyhow::ensure!(
+            status.is_some_and(|status| status.signal() == Some(SIGKILL)),
+            "the gateway did not die of SIGKILL: {}",
+            status.unwrap_or_default()
+        );
         Ok(())
+    }
+}
+
+/// Owns the process: waits for its end, or brings it about.
+async fn own(mut child: Child, kill: CancellationToken, ended: watch::Sender<Option<ExitStatus>>) {
+    let status = tokio::select! {
+        status = child.wait() => status,
+        // Waits for the end too.
+        () = kill.cancelled() => match child.kill().await {
+            Ok(()) => child.wait().await,
+            Err(why) => Err(why),
+        },
+    };
+    // Without a status the channel closes, which says the same.
+    if let Ok(status) = status {
+        ended.send_replace(Some(status));
     }
 }
 

@@ -40,13 +40,17 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> anyhow::Result<ExitC
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut hangup = signal(SignalKind::hangup())?;
-        // A story that is dropped kills its gateway.
-        tokio::select! {
-            is_good = Story::new(folder.path()).tell(output) => is_good,
-            _ = interrupt.recv() => anyhow::bail!("interrupted"),
-            _ = terminate.recv() => anyhow::bail!("terminated"),
-            _ = hangup.recv() => anyhow::bail!("the terminal is gone"),
-        }
+        let mut story = Story::new(folder.path());
+        let is_good = tokio::select! {
+            is_good = story.tell(output) => is_good,
+            _ = interrupt.recv() => Err(anyhow::anyhow!("interrupted")),
+            _ = terminate.recv() => Err(anyhow::anyhow!("terminated")),
+            _ = hangup.recv() => Err(anyhow::anyhow!("the terminal is gone")),
+        };
+        // A story that is dropped kills its gateway too, but only here is it waited for: a folder can be removed when
+        // nobody writes into it any more.
+        story.end().await;
+        is_good
     })?;
     if arguments.data.is_some() {
         output.words(&format!("The data is in {LITERAL}{}{LITERAL:#}.", folder.path().display()))?;

@@ -2,11 +2,14 @@
 //! nobody's word: what is said of a device is what its program received.
 
 use std::collections::HashSet;
+use std::future::pending;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::cli::demo::cast::{Cast, request};
@@ -41,16 +44,23 @@ impl Story {
     }
 
     /// Tells it; gives whether every step went well and every promise was kept.
-    pub(super) async fn tell(mut self, output: Output) -> anyhow::Result<bool> {
+    pub(super) async fn tell(&mut self, output: Output) -> anyhow::Result<bool> {
         let mut report = Report::open(output)?;
         let begun = self.clock.now().moment;
         let mut is_good = true;
         for &chapter in Chapter::ALL {
             let step = chapter.step();
             let since = self.clock.now().moment;
-            let result = timeout(STEP_WITHIN, self.play(chapter)).await;
+            let end = self.gateway.as_ref().map(Gateway::end);
+            let result = tokio::select! {
+                result = timeout(STEP_WITHIN, self.play(chapter)) => {
+                    result.unwrap_or_else(|_| Err(anyhow::anyhow!("it took more than {}", span(STEP_WITHIN))))
+                }
+                status = died(end), if !chapter.is_without_gateway() => {
+                    Err(anyhow::anyhow!("the gateway died: {status}"))
+                }
+            };
             let took = self.clock.now().moment.since(since);
-            let result = result.unwrap_or_else(|_| Err(anyhow::anyhow!("it took more than {}", span(STEP_WITHIN))));
             match result {
                 Ok(findings) => report.good(&step, took, &findings)?,
                 Err(why) => {
@@ -65,6 +75,14 @@ impl Story {
         is_good &= summary.is_good();
         report.close(&summary, is_good, self.clock.now().moment.since(begun))?;
         Ok(is_good)
+    }
+
+    /// Ends the gateway, whatever was told so far; it is gone when this returns.
+    pub(super) async fn end(&mut self) {
+        if let Some(gateway) = self.gateway.take() {
+            // It may have ended by itself before, which is as good.
+            let _ = gateway.kill().await;
+        }
     }
 
     async fn play(&mut self, chapter: Chapter) -> anyhow::Result<Findings> {
@@ -219,7 +237,7 @@ impl Story {
     }
 
     async fn kill(&mut self) -> anyhow::Result<Findings> {
-        let gateway = self.gateway.as_mut().context("no gateway runs")?;
+        let gateway = self.gateway.as_ref().context("no gateway runs")?;
         gateway.kill().await?;
         let pid = gateway.ready().pid;
         let phone = &mut self.cast.as_mut().context("nobody is connected")?.phone;
@@ -375,6 +393,17 @@ impl Story {
         let entries = self.ledger.entries().iter();
         entries.filter_map(|entry| Some(device.received_at(&entry.id)?.since(entry.asked_at))).collect()
     }
+}
+
+/// Waits until the gateway has ended, which nobody asked it to.
+async fn died(end: Option<watch::Receiver<Option<ExitStatus>>>) -> ExitStatus {
+    if let Some(mut end) = end
+        && let Ok(status) = end.wait_for(Option::is_some).await
+        && let Some(status) = *status
+    {
+        return status;
+    }
+    pending().await
 }
 
 /// Waits until a device has received all of these, and checks that it received nothing else since `before` arrivals. Gives
