@@ -1,0 +1,84 @@
+"""The examples of docs/api.md, run as they stand there: what the documents say is what happens."""
+
+import json
+import re
+import subprocess
+
+import pytest
+
+from gateway import ROOT, SOON, environment
+from test_json import Json
+
+TEXT = (ROOT / "docs/api.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+COMMANDS = [text for language, text in BLOCKS if language == "sh"]
+
+
+@pytest.fixture
+def shell(gateway):
+    """Runs a command with the variables that the document names."""
+
+    def run(command) -> str:
+        variables = {**environment(), "GATEWAY": gateway.backend_url, "KEY": gateway.api_key}
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=variables, timeout=SOON)
+        assert done.returncode == 0, (command, done.stderr)
+        return done.stdout
+
+    return run
+
+
+def command(*words) -> str:
+    """The one command of the document that has these words."""
+    found = [text for text in COMMANDS if all(word in text for word in words)]
+    assert len(found) == 1, (words, found)
+    return found[0]
+
+
+def test_every_command_of_the_document_is_run_here():
+    """A new example needs a test."""
+    tested = [("/v1/push\"",), ("/v1/push/stream",), ("/v1/messages/",), ("/readyz",)]
+    assert sorted(COMMANDS) == sorted(command(*words) for words in tested)
+
+
+def test_the_push_and_the_question_of_the_document(shell, device):
+    """The push arrives; a repeat is a duplicate; the question has the fields that the document lists."""
+    device.open()
+    head, _, body = shell(command("/v1/push\"")).replace("\r", "").partition("\n\n")
+    assert head.startswith("HTTP/1.1 201 Created")
+    made = json.loads(body)
+    assert f"location: /v1/messages/{made['id']}" in head
+    shown = next(text for language, text in BLOCKS if language == "text" and "201 Created" in text)
+    documented = json.loads(shown.partition("\n\n")[2])
+    assert sorted(made) == sorted(documented)
+    varying = ("id", "epoch", "accepted_at_ms", "expires_at_ms")
+    assert {name: made[name] for name in made if name not in varying} == {
+        name: documented[name] for name in documented if name not in varying
+    }
+    again = shell(command("/v1/push\"")).replace("\r", "")
+    assert again.startswith("HTTP/1.1 200 OK") and json.loads(again.partition("\n\n")[2])["duplicate"] is True
+
+    question = command("/v1/messages/")
+    known = json.loads(shell(re.sub(r"(/v1/messages/)[0-9a-f-]{36}", rf"\g<1>{made['id']}", question)))
+    shown = next(json.loads(text) for language, text in BLOCKS if language == "json" and '"devices"' in text)
+    assert sorted(known) == sorted(shown)
+    assert known["content"] == shown["content"]
+    assert known["state"] == "stored"
+
+
+def test_the_stream_of_the_document(shell):
+    """One answer a line: one accepted, one refused."""
+    first, second = (json.loads(line) for line in shell(command("/v1/push/stream")).splitlines())
+    assert (first["reference"], first["accepted"]["log"]) == (1, "topic/news")
+    assert (second["reference"], second["error"]["error"]) == (2, "invalid_name")
+
+
+def test_the_probe_of_the_document(shell):
+    """Ready."""
+    assert json.loads(shell(command("/readyz")))["ready"] is True
+
+
+def test_the_error_of_the_document(gateway):
+    """The message that the document shows is the one that is given."""
+    shown = next(json.loads(text) for language, text in BLOCKS if language == "json" and '"errno"' in text)
+    answer = Json(gateway).call("/v1/push", data={"target": {"user": "ada"}, "paylod": "x"})
+    assert answer.json() == shown
