@@ -127,19 +127,24 @@ class Gateway:
         status, body = self.get("/readyz")
         assert status == 200 and json.loads(body)["ready"] is True, (status, body)
 
-    def connect(self) -> socket.socket:
-        """A plain TCP connection to the device side."""
+    def connect(self, receive_bytes=None) -> socket.socket:
+        """A plain TCP connection to the device side; `receive_bytes` is what its kernel takes unread, about."""
         host, port = self.devices.rsplit(":", 1)
-        return socket.create_connection((host, int(port)), timeout=SOON)
+        connection = socket.socket()
+        if receive_bytes is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        connection.settimeout(SOON)
+        connection.connect((host, int(port)))
+        return connection
 
     def connect_backend(self) -> socket.socket:
         """A plain TCP connection to the backend side."""
         host, port = self.backend.rsplit(":", 1)
         return socket.create_connection((host, int(port)), timeout=SOON)
 
-    def connect_tls(self, *protocols: str) -> ssl.SSLSocket:
+    def connect_tls(self, *protocols: str, receive_bytes=None) -> ssl.SSLSocket:
         """A TLS connection to the device side that offers these protocols."""
         context = ssl.create_default_context(cafile=str(self.ca))
         if protocols:
             context.set_alpn_protocols(list(protocols))
-        return context.wrap_socket(self.connect(), server_hostname="localhost")
+        return context.wrap_socket(self.connect(receive_bytes), server_hostname="localhost")

@@ -60,10 +60,10 @@ class Connection:
         """Sends one frame."""
         self.socket.sendall(frame(*args, **kwargs))
 
-    def open(self, token, stream=1):
-        """Opens a session, as far as sending goes."""
-        self.send(HEADERS, END_HEADERS, stream, call("Open", ("authorization", f"Bearer {token}")))
-        self.send(DATA, END_STREAM, stream, message(b""))
+    def open(self, token, body=b""):
+        """Opens a session, as far as sending goes. The body is an encoded OpenRequest."""
+        self.send(HEADERS, END_HEADERS, 1, call("Open", ("authorization", f"Bearer {token}")))
+        self.send(DATA, END_STREAM, 1, message(body))
 
     def _take(self, count) -> bytes:
         while len(self.held) < count:

@@ -1,4 +1,4 @@
-"""Makes the gRPC stubs from proto/ with the stock compiler, anew for each run, so that no generated file can go stale."""
+"""Makes the gRPC stubs from proto/ with the stock compiler, anew for each run, so that none can go stale."""
 
 import atexit
 import pathlib

@@ -11,6 +11,7 @@ import pytest
 import rawhttp2 as http2
 from clients import message_id
 from gateway import SOON, eventually
+from stubs import device_pb2
 
 
 @pytest.fixture(autouse=True)
@@ -302,16 +303,16 @@ def test_p1_8_p1_9_p1_10_flags_of_the_streams(gateway, backend):
     backend.push("ada", b"a push")
     _, flags, stream, payload = connection.until(http2.DATA)
     assert (stream, flags & http2.END_STREAM) == (1, 0) and b"a push" in payload
-    # AckRequest { acked: [{ from: 1, upto: 1 }] }
+    ack = device_pb2.AckRequest(acked=[device_pb2.SeqRange(**{"from": 1, "upto": 1})]).SerializeToString()
     connection.send(http2.HEADERS, http2.END_HEADERS, 3, http2.call("Ack"))
-    connection.send(http2.DATA, http2.END_STREAM, 3, http2.message(b"\x0a\x04\x08\x01\x10\x01"))
+    connection.send(http2.DATA, http2.END_STREAM, 3, http2.message(ack))
     answer = []
     while not answer or not answer[-1][1] & http2.END_STREAM:
         got = connection.read()
         if got[2] == 3:
             answer.append(got)
     assert [got[0] for got in answer] == [http2.HEADERS, http2.DATA, http2.HEADERS]
-    assert answer[1][3] == http2.message(b"\x08\x01"), "AckResponse { settled: 1 }"
+    assert answer[1][3] == http2.message(device_pb2.AckResponse(settled=1).SerializeToString())
     connection.socket.close()
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from clients import Backend, Device, check_refused, message_id, refusal, request, topic
 from gateway import SOON, eventually
-from stubs import backend_pb2, device_pb2
+from stubs import backend_pb2
 
 STORED = backend_pb2.GetMessageResponse.STATE_STORED
 EXPIRED = backend_pb2.GetMessageResponse.STATE_EXPIRED
@@ -117,7 +117,7 @@ def test_the_first_answer_of_a_stream_does_not_wait_for_its_end(backend):
 
 
 def test_an_idempotency_key_makes_a_repeat_harmless_even_across_a_crash(gateway, device, backend):
-    """P5.8: the same key answers with the first message; with another content it is refused; SIGKILL changes nothing."""
+    """P5.8: the same key answers with the first message; other content is refused; SIGKILL changes nothing."""
     push = dict(ttl_seconds=600, idempotency_key="order-1", attributes={"a": "b"})
     first = backend.push("ada", b"pay", **push)
     for _ in range(2):

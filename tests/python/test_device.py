@@ -102,7 +102,7 @@ def test_p1_5_acks_are_exact_in_any_order_and_harmless_twice(device, devices, ba
 
 
 def test_p1_5_acks_that_cannot_be_meant_are_refused_whole(device, devices, backend):
-    """P1.5: future seqs, foreign sessions, backward ranges: refused with their codes, and nothing of them is applied."""
+    """P1.5: future seqs, foreign sessions, backward ranges: refused with their codes, nothing of them is applied."""
     ids = [answer.id for answer in backend.push_many("ada", [b"1", b"2"])]
     device.open()
     device.pushes(2)
