@@ -58,6 +58,8 @@ pub struct Server {
     /// CA of the throw-away certificate, for clients to trust; `None` when certificates were configured.
     development_ca: Option<PathBuf>,
     stop_accepting: CancellationToken,
+    /// Ends what has no session, once the sessions are gone.
+    cut: CancellationToken,
     stop_backend: CancellationToken,
     accepting: JoinHandle<()>,
     serving: JoinHandle<()>,
@@ -89,9 +91,10 @@ impl Server {
 
         let store = store::open::open(&store_options(config))?;
         let node = Arc::new(Node::new(node_options(config), clock, authority, store, Arc::new(Metrics::new())));
-        let (stop_accepting, stop_backend) = (CancellationToken::new(), CancellationToken::new());
+        let (stop_accepting, cut) = (CancellationToken::new(), CancellationToken::new());
+        let stop_backend = CancellationToken::new();
         let native = Native::new(Arc::clone(&node), acceptor, native_options(config));
-        let accepting = tokio::spawn(native.run(listener, stop_accepting.clone()));
+        let accepting = tokio::spawn(native.run(listener, stop_accepting.clone(), cut.clone()));
         let backend_server = rpc::Server::new(Arc::clone(&node), rpc::Options::default(), stop_backend.clone());
         let serving = tokio::spawn(backend_server.serve(backend_listener, backend_tls));
         let sweeping = tokio::spawn(Arc::clone(&node).keep_up());
@@ -104,6 +107,7 @@ impl Server {
             backend,
             development_ca,
             stop_accepting,
+            cut,
             stop_backend,
             accepting,
             serving,
@@ -151,8 +155,9 @@ impl Server {
     pub async fn stop(self) -> Result<(), Fault> {
         let (spread, bound) = self.drain;
         self.stop_accepting.cancel();
-        let _ = self.accepting.await;
         self.node.drain(spread, bound).await;
+        self.cut.cancel();
+        let _ = self.accepting.await;
         self.stop_backend.cancel();
         let _ = self.serving.await;
         for task in self.keeping {

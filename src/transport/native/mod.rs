@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -97,20 +98,20 @@ impl Native {
         self.node.metrics()
     }
 
-    /// Accepts until `stop`. Connections that were accepted live on; the node waits for them.
-    pub async fn run(self: Arc<Self>, listener: TcpListener, stop: CancellationToken) {
+    /// Accepts until `stop`; those who have no session then may still be refused with a word, until `cut`. Sessions live
+    /// on: the node waits for them.
+    pub async fn run(self: Arc<Self>, listener: TcpListener, stop: CancellationToken, cut: CancellationToken) {
+        let mut welcomes = JoinSet::new();
         loop {
             let accepted = tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => break,
+                // Takes the ended ones out, so that the set holds those under way only.
+                Some(_) = welcomes.join_next(), if !welcomes.is_empty() => continue,
                 accepted = listener.accept() => accepted,
             };
             match accepted {
                 Ok((socket, peer)) => match Socket::count(&self) {
-                    Some(counted) => {
-                        let welcome = Arc::clone(&self).welcome(socket, peer, counted);
-                        // Who has no session yet when the gateway goes down is not waited for.
-                        self.node.tasks().spawn(stop.clone().run_until_cancelled_owned(welcome));
-                    }
+                    Some(counted) => drop(welcomes.spawn(Arc::clone(&self).welcome(socket, peer, counted))),
                     None => self.metrics().handshake_failed(HandshakeFailure::Refused(Code::TooManyConnections)),
                 },
                 Err(error) => {
@@ -120,6 +121,9 @@ impl Native {
                 }
             }
         }
+        drop(listener);
+        cut.cancelled().await;
+        welcomes.shutdown().await;
     }
 
     /// From a socket to a session. The session gets a task of its own, so that it does not carry this one's size.
