@@ -466,4 +466,4 @@ fn resumed(session: &Session) -> &'static str {
 const BATCH: usize = 10;
 
 /// What a step may take. A guess: they take milliseconds, and a machine may be busy.
-const STEP_WITHIN: Duration = Duration::from_secs(20);
+const STEP_WITHIN: Duration = Duration::from_secs(10);
