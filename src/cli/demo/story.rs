@@ -16,7 +16,7 @@ use crate::cli::demo::cast::{Cast, request};
 use crate::cli::demo::chapter::Chapter;
 use crate::cli::demo::device::Device;
 use crate::cli::demo::gateway::{Gateway, log_tail};
-use crate::cli::demo::ledger::Ledger;
+use crate::cli::demo::ledger::{Ledger, Summary};
 use crate::cli::demo::report::{Findings, Line, Report, Scene, millis, span};
 use crate::cli::style::Output;
 use crate::client::Session;
@@ -53,13 +53,12 @@ impl Story {
             let since = self.clock.now().moment;
             let end = self.gateway.as_ref().map(Gateway::end);
             let result = tokio::select! {
-                result = timeout(STEP_WITHIN, self.play(chapter)) => {
-                    result.unwrap_or_else(|_| Err(anyhow::anyhow!("it took more than {}", span(STEP_WITHIN))))
-                }
+                result = timeout(STEP_WITHIN, self.play(chapter)) => result.ok(),
                 status = died(end), if !chapter.is_without_gateway() => {
-                    Err(anyhow::anyhow!("the gateway died: {status}"))
+                    Some(Err(anyhow::anyhow!("the gateway died: {status}")))
                 }
             };
+            let result = result.unwrap_or_else(|| Err(self.overdue()));
             let took = self.clock.now().moment.since(since);
             match result {
                 Ok(findings) => report.good(&step, took, &findings)?,
@@ -70,11 +69,25 @@ impl Story {
                 }
             }
         }
-        let devices: Vec<_> = self.cast.iter().flat_map(|cast| [&cast.phone, &cast.laptop]).collect();
-        let summary = self.ledger.summary(&devices);
+        let summary = self.summary();
         is_good &= summary.is_good();
         report.close(&summary, is_good, self.clock.now().moment.since(begun))?;
         Ok(is_good)
+    }
+
+    /// What it all came to so far.
+    fn summary(&self) -> Summary {
+        let devices: Vec<_> = self.cast.iter().flat_map(|cast| [&cast.phone, &cast.laptop]).collect();
+        self.ledger.summary(&devices)
+    }
+
+    /// A step waited in vain.
+    fn overdue(&self) -> anyhow::Error {
+        let Summary { delivered, owed, acked, .. } = self.summary();
+        let within = span(STEP_WITHIN);
+        anyhow::anyhow!(
+            "it took more than {within}; of {owed} deliveries owed so far {delivered} came, {acked} are acked"
+        )
     }
 
     /// Ends the gateway, whatever was told so far; it is gone when this returns.
