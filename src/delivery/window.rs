@@ -156,6 +156,11 @@ impl Window {
         self.timers.insert((until, seq));
     }
 
+    /// Whether a push was sent and did not fail since.
+    pub(crate) fn awaits_ack(&self, seq: u64) -> bool {
+        self.flights.get(&seq).is_some_and(|flight| matches!(flight.stage, Stage::Sent(_)))
+    }
+
     /// The next moment at which [`Window::lapse`] has something to say.
     pub(crate) fn deadline(&self) -> Moment {
         self.timers.first().map_or(Moment::NEVER, |&(at, _)| at)

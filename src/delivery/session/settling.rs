@@ -45,11 +45,14 @@ impl Session {
         self.tally.acked += u64::from(settled);
         for nack in &ack.nacked {
             named += 1;
-            if self.window.flight(nack.seq).is_some() {
-                self.failed(now, nack.seq, nack.verdict == Verdict::Reject, &nack.reason);
-                self.tally.nacked += 1;
-                settled += 1;
-            }
+            let reject = nack.verdict == Verdict::Reject;
+            // A delivery fails once: a nack that comes again, or after the ack timeout, must not count as another one.
+            // A rejection holds whichever delivery it names.
+            let known = if reject { self.window.named(nack.seq, nack.seq) } else { vec![nack.seq] };
+            let Some(&seq) = known.first().filter(|&&seq| reject || self.window.awaits_ack(seq)) else { continue };
+            self.failed(now, seq, reject, &nack.reason);
+            self.tally.nacked += 1;
+            settled += 1;
         }
         let already_settled = u32::try_from(named.saturating_sub(settled.into())).unwrap_or(u32::MAX);
         self.settling.waiting.push((ticket, Answer::Acked { settled, already_settled }));

@@ -314,3 +314,31 @@ fn a_late_ack_of_an_earlier_delivery_still_counts() {
     assert!(matches!(bench.feed(due + 2, ack(1, &[(1, 1)])), [Output::Commit(..)]));
     assert_eq!(bench.session.in_flight(), 0);
 }
+
+fn nack(ticket: u32, seqs: &[u64], verdict: Verdict) -> Input {
+    let nacked = seqs.iter().map(|&seq| Nack { seq, verdict, reason: String::new() }).collect();
+    Input::Ack(Ticket(ticket), Ack { nacked, ..Ack::default() })
+}
+
+/// The moment of its deadline, as milliseconds that are not before it.
+fn deadline(bench: &Bench) -> u64 {
+    u64::try_from(bench.session.deadline().since(Moment::ZERO).as_millis()).expect("soon") + 1
+}
+
+#[test]
+fn a_nack_that_comes_twice_is_one_failure() {
+    let mut bench = Bench::idle();
+    bench.feed(1, hint(11));
+    bench.feed(2, nack(1, &[1, 1, 1, 1, 1], Verdict::Retry));
+    bench.feed(3, Input::Committed(Ok(())));
+    let again = bench.feed(4, nack(2, &[1], Verdict::Retry));
+    let harmless = Answer::Acked { settled: 0, already_settled: 1 };
+    assert_eq!(again, [Output::Answer(Ticket(2), Ok(harmless))]);
+    assert_eq!((bench.session.tally().dead, bench.session.in_flight()), (0, 1));
+    let due = deadline(&bench);
+    bench.feed(due, Input::Deadline);
+    bench.feed(due, page(11..=11, 11));
+    assert!(matches!(bench.out[..], [Output::Send(Frame::Push { seq: 2, attempt: 2, .. })]), "{:?}", bench.out);
+    bench.feed(due, nack(3, &[1], Verdict::Reject));
+    assert_eq!((bench.session.tally().dead, bench.session.in_flight()), (1, 0), "a rejection names any delivery");
+}
