@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::model::clock::Moment;
 use crate::model::log::{LogId, Offset};
+use crate::model::message::Urgency;
 
 /// One push in flight.
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ enum Stage {
     Resting(Moment),
     /// To be sent again now.
     Due,
+    /// Was due, but the device does not accept this urgency now. It takes no room meanwhile; a late ack still counts.
+    Withheld(Urgency),
 }
 
 /// What a timer that ran out means.
@@ -54,12 +57,15 @@ pub(crate) struct Window {
     timers: BTreeSet<(Moment, u64)>,
     /// Those to be sent again now, in the order they fell due.
     due: VecDeque<u64>,
+    /// How many of the flights are withheld. At most a window for each urgency: what is withheld and accepted again
+    /// goes before what is new.
+    withheld: usize,
 }
 
 impl Window {
-    /// How many pushes are in flight.
+    /// How many pushes are in flight; those that are withheld are not.
     pub(crate) fn len(&self) -> usize {
-        self.flights.len()
+        self.flights.len() - self.withheld
     }
 
     /// Seq of the newest push sent; 0 before the first.
@@ -113,12 +119,7 @@ impl Window {
         for earlier in &flight.earlier {
             self.aliases.remove(earlier);
         }
-        match flight.stage {
-            Stage::Sent(at) | Stage::Resting(at) => {
-                self.timers.remove(&(at, seq));
-            }
-            Stage::Due => self.due.retain(|&due| due != seq),
-        }
+        self.leave_stage(seq, flight.stage);
         if self.flights.is_empty() {
             // Maps that were filled once keep a node each; an idle session must not.
             (self.flights, self.aliases) = (BTreeMap::new(), BTreeMap::new());
@@ -147,18 +148,36 @@ impl Window {
         let Some(flight) = self.flights.get_mut(&seq) else { return };
         let before = std::mem::replace(&mut flight.stage, Stage::Resting(until));
         flight.attempts = attempts;
-        match before {
-            Stage::Sent(at) | Stage::Resting(at) => {
-                self.timers.remove(&(at, seq));
-            }
-            Stage::Due => self.due.retain(|&due| due != seq),
-        }
+        self.leave_stage(seq, before);
         self.timers.insert((until, seq));
+    }
+
+    /// It is due and the device does not accept it now: it waits until the floor is lowered.
+    pub(crate) fn withhold(&mut self, seq: u64, urgency: Urgency) {
+        let Some(flight) = self.flights.get_mut(&seq) else { return };
+        let before = std::mem::replace(&mut flight.stage, Stage::Withheld(urgency));
+        self.leave_stage(seq, before);
+        self.withheld += 1;
+    }
+
+    /// Whether a push takes no room now.
+    pub(crate) fn is_withheld(&self, seq: u64) -> bool {
+        self.flights.get(&seq).is_some_and(|flight| matches!(flight.stage, Stage::Withheld(_)))
     }
 
     /// Whether a push was sent and did not fail since.
     pub(crate) fn awaits_ack(&self, seq: u64) -> bool {
         self.flights.get(&seq).is_some_and(|flight| matches!(flight.stage, Stage::Sent(_)))
+    }
+
+    fn leave_stage(&mut self, seq: u64, stage: Stage) {
+        match stage {
+            Stage::Sent(at) | Stage::Resting(at) => {
+                self.timers.remove(&(at, seq));
+            }
+            Stage::Due => self.due.retain(|&due| due != seq),
+            Stage::Withheld(_) => self.withheld -= 1,
+        }
     }
 
     /// The next moment at which [`Window::lapse`] has something to say.
@@ -185,6 +204,7 @@ impl Window {
                     self.due.push_back(seq);
                     return Some(Lapse::Rested);
                 }
+                Stage::Withheld(_) => {}
             }
         }
     }
@@ -192,5 +212,14 @@ impl Window {
     /// The push that has been due longest.
     pub(crate) fn first_due(&self) -> Option<u64> {
         self.due.front().copied()
+    }
+
+    /// The oldest push that was withheld and is urgent enough for this floor.
+    pub(crate) fn first_accepted(&self, floor: Urgency) -> Option<u64> {
+        if self.withheld == 0 {
+            return None;
+        }
+        let accepted = |flight: &Flight| matches!(flight.stage, Stage::Withheld(urgency) if urgency >= floor);
+        self.flights.iter().find(|(_, flight)| accepted(flight)).map(|(&seq, _)| seq)
     }
 }

@@ -58,7 +58,7 @@ impl Session {
         feed.head.last = last;
         let next = entry.filter(|entry| entry.offset == feed.next && !feed.queued);
         match next {
-            Some(entry) if self.phase == Phase::Open && self.reading.is_none() && self.window.first_due().is_none() => {
+            Some(entry) if self.phase == Phase::Open && self.reading.is_none() && self.next_again().is_none() => {
                 let offset = entry.offset;
                 if self.offer(now, at, entry, out) {
                     self.feeds[at].advance(offset.next());
@@ -130,12 +130,10 @@ impl Session {
                 self.window.remove(seq);
                 self.feeds[at].settle(offset, offset);
             }
-            // The floor was raised after it was sent once. It keeps its place in the window: a late ack still counts.
-            Some(entry) if entry.urgency < self.terms.urgency_floor => {
-                self.window.rest(seq, attempts, now.moment + self.options.retry_pause_max);
-            }
-            // Online-only pushes may have taken the room meanwhile; it stays due.
-            Some(_) if self.unsent >= self.options.unsent_bytes_max => {}
+            // The floor was raised after it was sent once.
+            Some(entry) if entry.urgency < self.terms.urgency_floor => self.window.withhold(seq, entry.urgency),
+            // Online-only pushes have taken the room meanwhile: it stays as it is.
+            Some(_) if !self.has_room_again(seq) => {}
             Some(entry) => {
                 let deadline = now.moment + self.options.ack_timeout;
                 let Some(seq) = self.window.resend(seq, deadline) else { return };
@@ -231,7 +229,7 @@ impl Session {
         if self.phase != Phase::Open || self.reading.is_some() || self.unsent >= self.options.unsent_bytes_max {
             return;
         }
-        if let Some(seq) = self.window.first_due() {
+        if let Some(seq) = self.next_again() {
             // Online-only pushes never rest, so what is due has a place.
             let Some((log, offset)) = self.window.flight(seq).and_then(|flight| flight.place.clone()) else { return };
             self.reading = Some(Reading::Again(seq, log.clone(), offset));
@@ -265,6 +263,20 @@ impl Session {
         self.phase == Phase::Open
             && self.window.len() < self.window_size as usize
             && self.unsent < self.options.unsent_bytes_max
+    }
+
+    /// What was sent once has its place in the window, unless it was withheld since.
+    fn has_room_again(&self, seq: u64) -> bool {
+        if self.window.is_withheld(seq) {
+            return self.has_room();
+        }
+        self.unsent < self.options.unsent_bytes_max
+    }
+
+    /// The next push to be sent again: it goes before what is new.
+    fn next_again(&self) -> Option<u64> {
+        let accepted = || self.window.first_accepted(self.terms.urgency_floor).filter(|_| self.has_room());
+        self.window.first_due().or_else(accepted)
     }
 
     pub(super) fn position(&self, log: &LogId) -> Result<usize, usize> {

@@ -342,3 +342,32 @@ fn a_nack_that_comes_twice_is_one_failure() {
     bench.feed(due, nack(3, &[1], Verdict::Reject));
     assert_eq!((bench.session.tally().dead, bench.session.in_flight()), (1, 0), "a rejection names any delivery");
 }
+
+/// What waits for a lower floor takes no room from what the device accepts.
+#[test]
+fn a_raised_floor_does_not_block_the_window() {
+    let following = Following { log: inbox(), cursor: Cursor::after(EPOCH, Offset(10)), head: head(10) };
+    let mut bench = Bench::open(following, at(1_000_000_000), Options::default());
+    bench.feed(1, Input::Update(Ticket(1), None, Some(1)));
+    bench.feed(1, hint(11));
+    bench.feed(2, nack(2, &[1], Verdict::Retry));
+    bench.feed(2, Input::Update(Ticket(3), Some(Urgency::High), None));
+    bench.feed(2, Input::Unsent(0));
+    let due = deadline(&bench);
+    bench.feed(due, Input::Deadline);
+    bench.feed(due, page(11..=11, 11));
+    assert_eq!((bench.sent(), bench.session.in_flight()), (vec![], 0));
+    let urgent = Entry { urgency: Urgency::High, ..entry(12) };
+    bench.feed(due, Input::Grown { log: inbox(), epoch: EPOCH, last: Offset(12), entry: Some(urgent) });
+    assert_eq!(bench.sent(), [(2, 12)]);
+    bench.feed(due, Input::Update(Ticket(4), Some(Urgency::Low), None));
+    assert_eq!(bench.out.len(), 1, "no room for the older one: {:?}", bench.out);
+    let read = Output::Read { log: inbox(), after: Offset(10), entries: 1, bytes: 65_536 };
+    bench.feed(due, Input::Committed(Ok(())));
+    bench.feed(due, Input::Unsent(0));
+    assert!(bench.feed(due, ack(5, &[(2, 2)])).contains(&read));
+    bench.feed(due, page(11..=11, 12));
+    assert_eq!(bench.sent(), [(3, 11)]);
+    bench.feed(due, ack(6, &[(1, 1)]));
+    assert_eq!(bench.session.in_flight(), 0, "a late ack of its first delivery still counts");
+}
