@@ -132,7 +132,7 @@ impl Session {
             }
             // The floor was raised after it was sent once.
             Some(entry) if entry.urgency < self.terms.urgency_floor => self.window.withhold(seq, entry.urgency),
-            // Online-only pushes have taken the room meanwhile: it stays as it is.
+            // The device is to move, or online-only pushes have taken the room meanwhile: it stays as it is.
             Some(_) if !self.has_room_again(seq) => {}
             Some(entry) => {
                 let deadline = now.moment + self.options.ack_timeout;
@@ -270,7 +270,7 @@ impl Session {
         if self.window.is_withheld(seq) {
             return self.has_room();
         }
-        self.unsent < self.options.unsent_bytes_max
+        self.phase == Phase::Open && self.unsent < self.options.unsent_bytes_max
     }
 
     /// The next push to be sent again: it goes before what is new.

@@ -371,3 +371,17 @@ fn a_raised_floor_does_not_block_the_window() {
     bench.feed(due, ack(6, &[(1, 1)]));
     assert_eq!(bench.session.in_flight(), 0, "a late ack of its first delivery still counts");
 }
+
+#[test]
+fn a_draining_session_sends_nothing_again() {
+    let mut bench = Bench::idle();
+    bench.feed(1, hint(11));
+    bench.feed(1, Input::Unsent(0));
+    bench.feed(2, nack(1, &[1], Verdict::Retry));
+    let due = deadline(&bench);
+    assert!(matches!(bench.feed(due, Input::Deadline), [Output::Read { .. }]));
+    let (return_after, grace) = (Duration::from_secs(9), Duration::from_secs(9));
+    bench.feed(due, Input::Drain { return_after, grace });
+    bench.feed(due, page(11..=11, 11));
+    assert_eq!(bench.sent(), []);
+}
