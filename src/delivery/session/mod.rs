@@ -127,7 +127,7 @@ enum Reading {
     Next(LogId, Offset),
     /// A push that is due again, by its seq.
     Again(u64, LogId, Offset),
-    /// Its log is not followed any more: the page is thrown away.
+    /// Its log is not followed any more, or is to be read from another place: the page is thrown away.
     Stale,
 }
 

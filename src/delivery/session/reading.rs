@@ -31,11 +31,16 @@ impl Session {
             self.feeds.remove(at);
             self.turns.retain(|queued| queued != log);
             self.window.remove_log(log);
-            if let Some(Reading::Next(of, _) | Reading::Again(_, of, _)) = &self.reading
-                && of == log
-            {
-                self.reading = Some(Reading::Stale);
-            }
+            self.abandon_read(log);
+        }
+    }
+
+    /// The place in a log has changed while it was read: the page would move it on from where it was.
+    fn abandon_read(&mut self, log: &LogId) {
+        if let Some(Reading::Next(of, _) | Reading::Again(_, of, _)) = &self.reading
+            && of == log
+        {
+            self.reading = Some(Reading::Stale);
         }
     }
 
@@ -192,9 +197,10 @@ impl Session {
             let feed = &mut self.feeds[at];
             feed.learn(head);
             if feed.withheld && feed.cursor.settled.spans() >= RESCAN_SPANS {
-                feed.rescan();
+                self.rescan(at);
+            } else {
+                self.queue(at);
             }
-            self.queue(at);
         }
     }
 
@@ -202,15 +208,22 @@ impl Session {
     pub(super) fn rescan_withheld(&mut self) {
         for at in 0..self.feeds.len() {
             if self.feeds[at].withheld {
-                self.feeds[at].rescan();
-                self.queue(at);
+                self.rescan(at);
             }
         }
     }
 
+    fn rescan(&mut self, at: usize) {
+        self.abandon_read(&self.feeds[at].log.clone());
+        self.feeds[at].rescan();
+        self.queue(at);
+    }
+
     /// The log has a new life.
     fn reset(&mut self, at: usize, head: Head) {
-        self.window.remove_log(&self.feeds[at].log.clone());
+        let log = self.feeds[at].log.clone();
+        self.window.remove_log(&log);
+        self.abandon_read(&log);
         self.feeds[at].reset(head);
         self.queue(at);
     }

@@ -385,3 +385,32 @@ fn a_draining_session_sends_nothing_again() {
     bench.feed(due, page(11..=11, 11));
     assert_eq!(bench.sent(), []);
 }
+
+/// A page that was asked for before must not move the place on, past what may go now.
+#[test]
+fn what_was_withheld_goes_when_the_floor_is_lowered_while_a_read_is_out() {
+    let following = Following { log: inbox(), cursor: Cursor::after(EPOCH, Offset(10)), head: head(10) };
+    let mut bench = Bench::open(following, at(1_000_000_000), Options::default());
+    bench.feed(1, Input::Update(Ticket(1), Some(Urgency::High), None));
+    bench.feed(2, hint(11));
+    assert_eq!(bench.sent(), []);
+    let bare = Input::Grown { log: inbox(), epoch: EPOCH, last: Offset(12), entry: None };
+    let read = |after| Output::Read { log: inbox(), after: Offset(after), entries: 4, bytes: 65_536 };
+    assert_eq!(bench.feed(3, bare), [read(11)]);
+    bench.feed(4, Input::Update(Ticket(2), Some(Urgency::Low), None));
+    assert_eq!(bench.feed(5, page(12..=12, 12)), [read(10)]);
+    bench.feed(6, page(11..=12, 12));
+    assert_eq!(bench.sent(), [(1, 11), (2, 12)]);
+}
+
+/// The page is of the new life, but was asked for after a place in the old one.
+#[test]
+fn a_new_life_that_shows_while_a_read_is_out_is_read_from_its_beginning() {
+    let following = Following { log: inbox(), cursor: Cursor::after(EPOCH, Offset(4)), head: head(9) };
+    let mut bench = Bench::open(following, at(1_000_000_000), Options::default());
+    let head = Head { epoch: Epoch(8), last: Offset(5), trimmed: Offset::ZERO };
+    bench.feed(1, Input::Heads(vec![(inbox(), head)]));
+    let page = Page { entries: vec![entry(5)], looked: Offset(5), head };
+    let read = Output::Read { log: inbox(), after: Offset(0), entries: 4, bytes: 65_536 };
+    assert_eq!(bench.feed(2, Input::Page(Some(page))), [read]);
+}
