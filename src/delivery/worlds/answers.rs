@@ -2,17 +2,36 @@
 
 use crate::delivery::session::Input;
 use crate::model::fault::{Code, Fault};
-use crate::model::log::Offset;
+use crate::model::log::{LogId, Offset};
 use crate::model::message::Page;
 
 use crate::delivery::worlds::world::World;
 
 impl World {
+    /// The store looks, but does not answer yet: the log goes on meanwhile.
+    pub(super) fn look(&mut self, number: usize) {
+        let Some(connection) = self.devices[number].connection.as_ref() else { return };
+        if let Some((id, after, entries, bytes)) = connection.asked_reads.front().cloned() {
+            let page = self.page(&id, after, entries, bytes);
+            self.devices[number].connection.as_mut().expect("it was there").looked = Some(page);
+        }
+    }
+
     pub(super) fn answer_read(&mut self, number: usize) {
         let Some(connection) = self.devices[number].connection.as_mut() else { return };
         let Some((id, after, entries, bytes)) = connection.asked_reads.pop_front() else { return };
+        let looked = connection.looked.take();
+        let page = looked.unwrap_or_else(|| self.page(&id, after, entries, bytes));
+        let connection = self.devices[number].connection.as_mut().expect("it was there");
+        if page.looked <= after {
+            connection.idle_reads += 1;
+        }
+        self.feed(number, Input::Page(Some(page)));
+    }
+
+    fn page(&mut self, id: &LogId, after: Offset, entries: usize, bytes: usize) -> Page {
         let wall = self.now.wall;
-        let log = self.log(&id);
+        let log = self.log(id);
         let mut page = Page { entries: Vec::new(), looked: log.head.last.max(after), head: log.head };
         let mut size = 0;
         for entry in log.entries.range(after.0 + 1..).map(|(_, entry)| entry) {
@@ -25,16 +44,16 @@ impl World {
                 page.entries.push(entry.clone());
             }
         }
-        let connection = self.devices[number].connection.as_mut().expect("it was there");
-        if page.looked <= after {
-            connection.idle_reads += 1;
-        }
-        self.feed(number, Input::Page(Some(page)));
+        page
     }
 
     pub(super) fn answer_heads(&mut self, number: usize) {
         let Some(connection) = self.devices[number].connection.as_mut() else { return };
         let Some(logs) = connection.asked_heads.pop_front() else { return };
+        if !self.well && self.rng.u8(0..10) == 0 {
+            // The store failed.
+            return self.feed(number, Input::Heads(Vec::new()));
+        }
         let heads = logs.into_iter().map(|log| (log.clone(), self.log(&log).head)).collect();
         self.feed(number, Input::Heads(heads));
     }

@@ -5,7 +5,7 @@ use crate::model::cursor::{Cursor, Following};
 use crate::model::frame::{Ack, Frame, Nack, Ticket, Verdict};
 use crate::model::message::{Entry, Urgency};
 
-use crate::delivery::worlds::world::{World, topic};
+use crate::delivery::worlds::world::{World, agreed, topic};
 
 impl World {
     /// Some of what is on the wire reaches the device, in order.
@@ -47,7 +47,13 @@ impl World {
         let Some(connection) = self.devices[number].connection.as_mut() else { return };
         let mut ack = Ack::default();
         let mut named = Vec::new();
+        if !well && !connection.said.is_empty() && self.rng.u8(0..6) == 0 {
+            // Its last answer was lost, or it is confused: it says something again, as it was or otherwise.
+            let seq = connection.said[self.rng.usize(0..connection.said.len())];
+            ack.nacked.push(Nack { seq, verdict: Verdict::Retry, reason: "again".into() });
+        }
         for (seq, id) in std::mem::take(&mut connection.held) {
+            connection.said.push(seq);
             match if well { 0 } else { self.rng.u8(0..8) } {
                 0..=3 => {
                     ack.acked.push((seq, seq));
@@ -60,6 +66,7 @@ impl World {
                 5 => {} // Forgotten: the ack timeout will find it.
                 _ => {
                     connection.held.insert(seq, id);
+                    connection.said.pop();
                 }
             }
         }
@@ -97,16 +104,17 @@ impl World {
         self.feed(number, Input::Followed(vec![Following { log: id, cursor, head }]));
     }
 
-    pub(super) fn update(&mut self, number: usize, floor: Urgency) {
+    pub(super) fn update(&mut self, number: usize, floor: Option<Urgency>, window: Option<u32>) {
         self.tickets += 1;
         let Some(connection) = self.devices[number].connection.as_mut() else { return };
         connection.asked_acks.insert(self.tickets, Vec::new());
-        connection.floor = floor;
         let ticket = Ticket(self.tickets);
         if connection.session.over() {
             connection.asked_acks.remove(&ticket.0);
             return;
         }
-        self.feed(number, Input::Update(ticket, Some(floor), None));
+        connection.floor = floor.unwrap_or(connection.floor);
+        connection.window = window.map_or(connection.window, agreed);
+        self.feed(number, Input::Update(ticket, floor, window));
     }
 }

@@ -16,7 +16,7 @@ use crate::model::cursor::{Cursor, Dead, Following};
 use crate::model::frame::{Frame, Open};
 use crate::model::id::{DeviceId, MessageId, Receiver, SessionId, TenantId, TopicName, UserId};
 use crate::model::log::{Epoch, Head, LogId, Offset};
-use crate::model::message::{Entry, Urgency};
+use crate::model::message::{Entry, Page, Urgency};
 
 pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
@@ -36,6 +36,8 @@ pub(super) struct Device {
     pub(super) owed_after: BTreeMap<LogId, (Epoch, u64)>,
     pub(super) dead: BTreeSet<MessageId>,
     pub(super) received: BTreeSet<MessageId>,
+    /// How often each message was sent to it.
+    pub(super) sent: BTreeMap<MessageId, u32>,
     /// Acks that the server has confirmed.
     pub(super) confirmed: BTreeSet<MessageId>,
     /// Newest offset that was delivered for the first time, per life of a log.
@@ -49,13 +51,21 @@ pub(super) struct Device {
 pub(super) struct Connection {
     pub(super) session: Session,
     pub(super) window: usize,
+    /// In flight after the last input: a window that shrinks lets go of nothing.
+    pub(super) flying: usize,
+    /// It was asked to move.
+    pub(super) moving: bool,
     pub(super) floor: Urgency,
     /// Queued by the session, not yet at the device.
     pub(super) wire: VecDeque<Frame>,
     pub(super) wire_bytes: usize,
     /// At the device and not settled: seq to message.
     pub(super) held: BTreeMap<u64, MessageId>,
+    /// Seqs it has settled one way or the other, to say so again.
+    pub(super) said: Vec<u64>,
     pub(super) asked_reads: VecDeque<(LogId, Offset, usize, usize)>,
+    /// What the store saw for the read that is out, if it has looked.
+    pub(super) looked: Option<Page>,
     pub(super) asked_heads: VecDeque<Vec<LogId>>,
     /// The commit that is out.
     pub(super) asked_commit: Option<AskedCommit>,
@@ -81,12 +91,19 @@ pub(super) struct World {
     pub(super) messages: u64,
     pub(super) tickets: u32,
     pub(super) sessions: u64,
+    /// A log was lost: its offsets were given again.
+    pub(super) lost: bool,
     /// The network is well: no hint is lost, no link cut, everything is acked.
     pub(super) well: bool,
 }
 
 pub(super) fn tenant() -> TenantId {
     TenantId::new("t").expect("a name")
+}
+
+/// The window that is agreed on when the device asks for this one.
+pub(super) fn agreed(window: u32) -> usize {
+    if window == 0 { 4 } else { window.min(8) as usize }
 }
 
 pub(super) fn inbox(user: u32) -> LogId {
@@ -123,6 +140,7 @@ impl World {
                 owed_after: BTreeMap::new(),
                 dead: BTreeSet::new(),
                 received: BTreeSet::new(),
+                sent: BTreeMap::new(),
                 confirmed: BTreeSet::new(),
                 newest: BTreeMap::new(),
                 picky: n == 3,
@@ -141,6 +159,7 @@ impl World {
             messages: 0,
             tickets: 0,
             sessions: 0,
+            lost: false,
             well: false,
         }
     }
@@ -249,12 +268,16 @@ impl World {
         let session = handshake.accept(id, new, following, Arc::clone(&self.options), self.now, &mut out);
         self.devices[number].connection = Some(Connection {
             session,
-            window: if window == 0 { 4 } else { window.min(8) } as usize,
+            window: agreed(window),
+            flying: 0,
+            moving: false,
             floor,
             wire: VecDeque::new(),
             wire_bytes: 0,
             held: BTreeMap::new(),
+            said: Vec::new(),
             asked_reads: VecDeque::new(),
+            looked: None,
             asked_heads: VecDeque::new(),
             asked_commit: None,
             asked_acks: BTreeMap::new(),
@@ -282,6 +305,7 @@ impl World {
         if !matches!(input, Input::Page(_)) {
             connection.reasons_to_look += 1;
         }
+        connection.moving |= matches!(input, Input::Drain { .. });
         let mut out = Vec::new();
         connection.session.handle(self.now, input, &mut out);
         self.perform(number, out);
@@ -301,6 +325,8 @@ impl World {
                         let bytes = connection.wire_bytes;
                         assert!(bytes < self.options.unsent_bytes_max, "sent with {bytes} bytes unsent");
                         connection.wire_bytes += entry.body.len() + 64;
+                        *device.sent.entry(entry.id).or_default() += 1;
+                        assert!(!connection.moving, "a push was sent to a device that is to move");
                         // What was on the wire before the ack came may still arrive; nothing may be sent after it.
                         let confirmed = device.confirmed.contains(&entry.id);
                         assert!(!confirmed, "{} was sent after its ack was confirmed", entry.id);
@@ -324,6 +350,11 @@ impl World {
                 Output::Heads(logs) => connection.asked_heads.push_back(logs),
                 Output::Commit(cursors, dead) => {
                     assert!(connection.asked_commit.is_none(), "two commits are out");
+                    for dead in dead.iter().filter(|_| !self.lost) {
+                        let Some(entry) = self.logs[&dead.log].entries.get(&dead.offset.0) else { continue };
+                        let sent = device.sent.get(&entry.id).copied().unwrap_or_default();
+                        assert!(dead.attempts <= sent, "given up after {} failures, sent {sent} times", dead.attempts);
+                    }
                     connection.asked_commit = Some((cursors, dead, false));
                 }
                 Output::Ping => connection.hints.push_back(Input::Heard),
@@ -331,7 +362,8 @@ impl World {
             }
         }
         let (flying, window) = (connection.session.in_flight(), connection.window);
-        assert!(flying <= window, "{flying} in flight with a window of {window}");
+        assert!(flying <= window.max(connection.flying), "{flying} in flight with a window of {window}");
+        connection.flying = flying;
         let (idle, reasons) = (connection.idle_reads, connection.reasons_to_look);
         assert!(idle <= reasons, "{idle} reads found nothing, with {reasons} reasons to look");
     }
