@@ -91,7 +91,8 @@ impl Session {
     /// A delivery failed: the push rests and comes again, or is dead.
     pub(super) fn failed(&mut self, now: Now, seq: u64, reject: bool, reason: &str) {
         let Some(flight) = self.window.flight(seq) else { return };
-        let attempts = flight.attempts + 1;
+        // A rejection may come when the delivery has failed already.
+        let attempts = flight.attempts + u32::from(self.window.awaits_ack(seq));
         let Some((log, offset)) = flight.place.clone() else {
             self.window.remove(seq);
             return;
