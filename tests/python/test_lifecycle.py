@@ -1,12 +1,15 @@
 """Takeover, drain, crash and return: who is told what, and what is delivered afterwards."""
 
+import queue
+import signal
 import time
 
 import grpc
 import pytest
 
+import rawhttp2 as http2
 from clients import Backend, Ended, check_refused, message_id, request, topic
-from gateway import SOON
+from gateway import SOON, eventually
 from stubs import backend_pb2, device_pb2
 
 ACKED = backend_pb2.DeviceOutcome.STATE_ACKED
@@ -108,12 +111,73 @@ def test_while_draining_nobody_new_is_taken(gateway, devices, backend):
     gateway.terminate()
     assert device.frame().WhichOneof("frame") == "move"
     check_refused(lambda: backend.push("ada", b"y"), grpc.StatusCode.UNAVAILABLE, "draining", 502)
-    ended = late.start().ended()
-    assert (ended.status, ended.trailers.get("pushline-code")) == (grpc.StatusCode.UNAVAILABLE, "draining")
+    # Its connection has no session, so it is cut, and the listener is gone.
+    assert late.start().ended().status == grpc.StatusCode.UNAVAILABLE
     device.ack_push(push)
     check_close(device, 101, "drain", grpc.StatusCode.UNAVAILABLE, may_return=True)
     late.close()
     assert gateway.process.wait(SOON) == 0
+
+
+@pytest.mark.settings(drain__spread="0s", drain__bound="5s")
+def test_a_drain_waits_for_nobody_who_says_nothing(gateway):
+    """Silent sockets on both sides, TLS without Open, half a request: none of them holds up the end."""
+    silent = [gateway.connect(), gateway.connect_tls("h2"), gateway.connect_backend()]
+    half = gateway.connect_tls("h2")
+    http2.Connection(half).greet().send(http2.HEADERS, http2.END_HEADERS, 1, http2.call("Open"))
+    begun = time.monotonic()
+    gateway.terminate()
+    assert gateway.process.wait(SOON) == 0
+    assert time.monotonic() - begun < 3
+    for connection in [*silent, half]:
+        connection.close()
+
+
+@pytest.mark.settings(drain__spread="0s", drain__bound="5s")
+def test_a_drain_ends_streams_of_backends_with_a_reason(gateway, backend):
+    """What was answered is stored; the stream that stands open is told that the gateway drains."""
+    steps = queue.SimpleQueue()
+    answers = backend.stub.PushStream(iter(steps.get, None), metadata=backend.key, timeout=SOON)
+    steps.put(backend_pb2.PushStreamRequest(reference=1, push=request("ada", b"before")))
+    id = next(answers).accepted.id
+    gateway.terminate()
+    check_refused(lambda: next(answers), grpc.StatusCode.UNAVAILABLE, "draining", 502)
+    steps.put(None)
+    assert gateway.process.wait(SOON) == 0
+    gateway.process.stdout.close()
+    gateway.start()
+    again = Backend(gateway)
+    assert again.message(id).content.payload == b"before"
+    again.close()
+
+
+@pytest.mark.settings(drain__spread="0s", drain__bound="5s")
+def test_interrupt_drains_like_terminate(gateway, devices):
+    """Ctrl-C is the same as SIGTERM."""
+    device = devices().open()
+    gateway.process.send_signal(signal.SIGINT)
+    assert device.frame().WhichOneof("frame") == "move"
+    check_close(device, 101, "drain", grpc.StatusCode.UNAVAILABLE, may_return=True)
+    assert gateway.process.wait(SOON) == 0
+
+
+def test_racing_connections_of_one_device_leave_one_session(gateway, devices, backend):
+    """Twenty at the same moment: one stays, and it gets the pushes; all others are told that they were taken over."""
+    token = gateway.token("ada", "phone")
+    racers = [devices(token=token) for _ in range(20)]
+    for racer in racers:
+        grpc.channel_ready_future(racer.channel).result(SOON)
+    for racer in racers:
+        racer.start()
+    first = [racer.frame() for racer in racers]
+    assert all(not isinstance(frame, Ended) and frame.WhichOneof("frame") == "welcome" for frame in first), first
+    eventually("one session", lambda: gateway.metric("pushline_sessions") == 1)
+    id = backend.push("ada", b"to the last one").id
+    second = [racer.frame() for racer in racers]
+    pushes = [frame.push for frame in second if frame.WhichOneof("frame") == "push"]
+    assert [message_id(push) for push in pushes] == [id]
+    closes = [frame.close.name for frame in second if frame.WhichOneof("frame") == "close"]
+    assert closes == ["taken_over"] * 19
 
 
 def test_p5_8_a_crash_loses_nothing_and_repeats_nothing_that_was_acked(gateway, devices, backend):

@@ -32,8 +32,8 @@ def resident_bytes(gateway) -> int:
 
 def test_a_hundred_devices_that_never_read_cost_little_and_delay_nobody(gateway, devices, backend):
     """10,000 pushes to a topic that a hundred silent devices with large windows follow: a device that reads gets them
-    all in order. Memory grows by at most half a MiB for each silent one (256 KiB unsent, 64 KiB in HTTP/2, 16 KiB in TLS,
-    the places of what is in flight) and the store's own buffers. All pushes for all of them would be 500 MB."""
+    all in order. Memory grows by at most half a MiB for each silent one (256 KiB unsent, 64 KiB in HTTP/2, 16 KiB in
+    TLS, the places of what is in flight) and the store's own buffers. All pushes for all of them would be 500 MB."""
     count, silent = 10_000, 100
     crowd = [follower(gateway, f"silent{number}") for number in range(silent)]
     reader = devices().open(window=1024)
