@@ -176,6 +176,10 @@ pub struct Pushes {
 }
 
 impl Pushes {
+    pub fn new(body: h2::RecvStream) -> Self {
+        Self { body, deframer: grpc::Deframer::new(1 << 20) }
+    }
+
     pub async fn next(&mut self) -> Option<pb::open_response::Frame> {
         loop {
             if let Some(message) = self.deframer.next_message().expect("gRPC messages") {
@@ -199,7 +203,7 @@ pub async fn open(device: &mut Device, token: String) -> (u32, Pushes) {
     let request = pb::OpenRequest { token, ..Default::default() };
     let (id, response) = device.send(Method::Open, &request).await;
     assert_eq!(response.status(), 200);
-    let mut pushes = Pushes { body: response.into_body(), deframer: grpc::Deframer::new(1 << 20) };
+    let mut pushes = Pushes::new(response.into_body());
     let welcome = pushes.next().await;
     assert!(matches!(welcome, Some(pb::open_response::Frame::Welcome(_))), "{welcome:?}");
     (id, pushes)

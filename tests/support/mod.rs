@@ -19,6 +19,8 @@ use pushline::server::Server;
 use pushline::wire::pb;
 use pushline::wire::pb::backend_client::BackendClient;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
@@ -101,6 +103,11 @@ impl Gateway {
         token(self.folder.path(), user, device)
     }
 
+    /// Its data folder.
+    pub fn data(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Options for a client.
     pub fn options(&self, user: &str, device: &str) -> Options {
         client_options(self.devices, &self.ca, self.token(user, device))
@@ -129,6 +136,11 @@ pub fn client_options(devices: SocketAddr, ca: &[u8], token: String) -> Options 
 
 /// A token signed with the key in a data folder.
 pub fn token(data: &Path, user: &str, device: &str) -> String {
+    token_for(data, user, device, Duration::from_secs(3600))
+}
+
+/// A token that is good for so long, less the part of a second.
+pub fn token_for(data: &Path, user: &str, device: &str, life: Duration) -> String {
     let authority = Authority::open(&data.join("auth")).expect("the keys");
     let now = Clock::new().now().wall;
     let receiver = Receiver {
@@ -136,7 +148,7 @@ pub fn token(data: &Path, user: &str, device: &str) -> String {
         user: UserId::new(user).expect("a name"),
         device: DeviceId::new(device).expect("a name"),
     };
-    authority.issue(&receiver, now + Duration::from_secs(3600), now)
+    authority.issue(&receiver, now + life, now)
 }
 
 /// Adds the API key to every call.
@@ -189,6 +201,25 @@ pub async fn push(backend: &mut Backend, request: pb::PushRequest) -> String {
 /// The next push a client gets.
 pub async fn next(client: &mut Client) -> Push {
     soon("a push", client.next()).await.expect("the connection lives").expect("a push")
+}
+
+/// Asks the backend listener as an operator would; status and body.
+pub async fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    let mut socket = TcpStream::connect(address).await.expect("the backend listener");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).await.expect("a request");
+    let mut answer = String::new();
+    soon("an answer", socket.read_to_string(&mut answer)).await.expect("an answer");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    (status, body.to_owned())
+}
+
+/// The value of one sample of the metrics, named with its labels.
+pub async fn metric(address: SocketAddr, sample: &str) -> f64 {
+    let (_, page) = get(address, "/metrics").await;
+    let value = page.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+    value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {sample} in {page}"))
 }
 
 /// The payload as text.
