@@ -10,6 +10,7 @@ mod intake;
 mod json_answer;
 mod json_request;
 mod lines;
+mod linger;
 mod stream;
 
 use std::io;
@@ -151,15 +152,23 @@ impl Server {
             debug!(%error, "backend socket refused its options");
             return;
         }
-        let Some(acceptor) = tls else { return self.speak(stream).await };
-        tokio::select! {
-            accepted = timeout(self.options.tls_timeout, acceptor.accept(stream)) => match accepted {
-                Ok(Ok(stream)) => self.speak(stream).await,
-                Ok(Err(error)) => debug!(%error, "backend TLS handshake failed"),
-                Err(_) => debug!("backend TLS handshake took too long"),
-            },
-            () = self.stop.cancelled() => {}
+        let (stream, lender) = linger::lend(stream);
+        match tls {
+            None => self.speak(stream).await,
+            Some(acceptor) => {
+                let accepted = timeout(self.options.tls_timeout, acceptor.accept(stream));
+                let accepted = tokio::select! {
+                    accepted = accepted => accepted,
+                    () = self.stop.cancelled() => return,
+                };
+                match accepted {
+                    Ok(Ok(stream)) => self.speak(stream).await,
+                    Ok(Err(error)) => return debug!(%error, "backend TLS handshake failed"),
+                    Err(_) => return debug!("backend TLS handshake took too long"),
+                }
+            }
         }
+        lender.end(LINGER_TIMEOUT).await;
     }
 
     fn prepare(&self, stream: &TcpStream) -> io::Result<()> {
@@ -251,6 +260,9 @@ fn log_panic(ended: Result<(), tokio::task::JoinError>) {
 
 /// After a failed accept. A guess.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a peer may go on sending after its connection has ended. A guess: a few round trips around the world; one
+/// that reads its answers ends long before.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// hyper takes no smaller buffer.
 const HTTP1_BUFFER_BYTES_MIN: usize = 8 * 1024;
 /// Unread bytes of one call: a megabyte keeps a stream of pushes busy over 80 ms at 100 Mbit/s.
