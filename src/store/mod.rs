@@ -265,7 +265,8 @@ pub trait Store: Send + Sync + 'static {
     /// and its cursors are returned. Answers when a new device is on disk.
     fn open(&self, receiver: &Receiver, now: Timestamp) -> Answer<Opened>;
 
-    /// A device leaves; recorded as seen `now`. Unknown devices are ignored.
+    /// A device leaves; recorded as seen `now`. Unknown devices are ignored. Never refused as busy: there are no more of
+    /// them than devices that came.
     fn leave(&self, receiver: &Receiver, now: Timestamp) -> Answer<()>;
 
     /// Follows topics from their heads on. Those already followed stay as they are. Answers with all that were asked

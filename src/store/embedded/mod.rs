@@ -140,7 +140,15 @@ impl Store for Embedded {
     }
 
     fn leave(&self, receiver: &Receiver, now: Timestamp) -> Answer<()> {
-        self.write(|reply| Command::Leave(receiver.clone(), now, reply))
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Leave(receiver.clone(), now, reply);
+        let bytes = command.bytes();
+        // There are no more of them than open devices. One that was refused would leave its device open for ever: it
+        // would never be forgotten, and what it did not ack would fill its inbox.
+        match self.queue.push_beyond(command, bytes) {
+            Ok(()) => self.answered(answer),
+            Err(error) => Box::pin(future::ready(Err(error))),
+        }
     }
 
     fn subscribe(&self, receiver: &Receiver, topics: Vec<TopicName>) -> Answer<(Vec<Following>, u32)> {
@@ -397,6 +405,28 @@ mod tests {
         let store = embedded(folder.path());
         assert_eq!(numbers(&store).await, [1], "a restart has what was answered");
         store.append(push(4, Durability::Fsync)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_device_can_leave_however_much_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        let bounds = Bounds { queue_max: 1, ..BOUNDS };
+        let store = Embedded::open(folder.path(), Limits::default(), bounds).unwrap();
+        let LogId::Inbox(tenant, user) = log() else { unreachable!("an inbox") };
+        let receiver = Receiver { tenant, user, device: DeviceId::new("phone").unwrap() };
+        let mut busy = 0;
+        for _ in 0..100 {
+            while store.open(&receiver, Timestamp::ZERO).await.is_err() {}
+            let pushes: Vec<_> = (0..9).map(|number| store.append(push(number, Durability::Fsync))).collect();
+            assert_eq!(store.leave(&receiver, Timestamp::ZERO).await, Ok(()));
+            for push in pushes {
+                busy += usize::from(push.await == Err(Error::Busy));
+            }
+        }
+        assert!(busy > 0, "the queue was full");
+        let late = Timestamp::from_millis(u64::MAX / 2);
+        while store.sweep(late).await.unwrap().more {}
+        assert!(store.open(&receiver, late).await.unwrap().new, "it had left each time, and was forgotten");
     }
 
     #[tokio::test]

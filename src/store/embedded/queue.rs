@@ -51,6 +51,18 @@ impl<T> Queue<T> {
         Ok(())
     }
 
+    /// Adds an item at the end, also when the queue is full: for what is bounded by something else.
+    pub(super) fn push_beyond(&self, item: T, bytes: usize) -> Result<(), Error> {
+        let mut state = self.lock();
+        if let Some(error) = &state.shut {
+            return Err(error.clone());
+        }
+        state.push(item, bytes);
+        drop(state);
+        self.changed.notify_one();
+        Ok(())
+    }
+
     /// Adds a last item, also when the queue is full or shut, and shuts it. `Ok(false)` when the taker had stopped
     /// orderly before.
     pub(super) fn push_last(&self, item: T, why: Error) -> Result<bool, Error> {
