@@ -11,35 +11,17 @@ use crate::model::id::{Receiver, SessionId};
 use crate::model::log::LogId;
 use crate::node::hub::Seat;
 use crate::node::{Node, fault};
-use crate::store::{Following, Store};
+use crate::store::{self, Following, Opened, Store};
 
 /// A session that is ready to be served on a link.
 pub struct Admitted {
     pub(crate) session: Session,
     pub(crate) id: SessionId,
-    /// The device is recorded as present until this is dropped, which must happen before the seat is free: fields are
-    /// dropped in their order.
-    pub(crate) visit: Visit,
+    /// Stands before the seat, because it must go first: a newer session of the device comes after it.
+    pub(crate) presence: Presence,
     pub(crate) seat: Seat,
     /// What the session wants done first: its welcome and its first read.
     pub(crate) first: Vec<Output>,
-}
-
-/// A device's presence in the store: what was opened is left, on whatever way this ends.
-pub(crate) struct Visit {
-    store: Arc<dyn Store>,
-    clock: Clock,
-    receiver: Receiver,
-    opened: bool,
-}
-
-impl Drop for Visit {
-    fn drop(&mut self) {
-        if self.opened {
-            // The call takes its place in the store's queue; nobody needs the answer.
-            drop(self.store.leave(&self.receiver, self.clock.now().wall));
-        }
-    }
 }
 
 impl Admitted {
@@ -47,6 +29,41 @@ impl Admitted {
     #[must_use]
     pub const fn receiver(&self) -> &Receiver {
         self.seat.receiver()
+    }
+}
+
+/// A device that the store takes for open. Dropped anywhere between its `Open` and its end, it leaves: the store would
+/// never forget it otherwise.
+pub(crate) struct Presence {
+    store: Arc<dyn Store>,
+    clock: Clock,
+    receiver: Receiver,
+    /// The store was not told, or was told that the device has left.
+    absent: bool,
+}
+
+impl Presence {
+    async fn open(&mut self) -> Result<Opened, store::Error> {
+        // The call alone opens the device, though nobody may wait for the answer.
+        self.absent = false;
+        let opened = self.store.open(&self.receiver, self.clock.now().wall).await;
+        self.absent = opened.is_err();
+        opened
+    }
+
+    /// Tells the store and waits until it has noted it.
+    pub(crate) async fn leave(mut self) -> Result<(), store::Error> {
+        self.absent = true;
+        self.store.leave(&self.receiver, self.clock.now().wall).await
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        if !self.absent {
+            // The call alone does it; there is nobody to wait for the answer.
+            drop(self.store.leave(&self.receiver, self.clock.now().wall));
+        }
     }
 }
 
@@ -62,16 +79,8 @@ impl Node {
         let claims = self.authority.verify(&open.token, self.clock.now().wall)?;
         let handshake = Handshake::check(open, claims.receiver.clone(), claims.expires_at, &self.delivery)?;
         let mut seat = self.hub.sit(claims.receiver.clone()).await?;
-        let (store, clock) = (Arc::clone(&self.store), self.clock);
-        // Held from before the call: a device that hangs up meanwhile was opened all the same.
-        let mut visit = Visit { store, clock, receiver: claims.receiver.clone(), opened: true };
-        let (new, following) = match self.cursors(&claims.receiver, &mut seat).await {
-            Ok(cursors) => cursors,
-            Err((opened, fault)) => {
-                visit.opened = opened;
-                return Err(fault);
-            }
-        };
+        let mut presence = self.absent(claims.receiver.clone());
+        let (new, following) = self.cursors(&mut presence, &mut seat).await?;
         let id = SessionId::new(fastrand::u64(..));
         let mut first = Vec::new();
         let options = Arc::clone(&self.delivery);
@@ -81,22 +90,24 @@ impl Node {
             let resume = welcome.resume;
             tracing::info!(receiver = %claims.receiver, session = %id, agent = %open.agent, ?resume, "session opened");
         }
-        Ok(Admitted { session, id, seat, first, visit })
+        Ok(Admitted { session, id, presence, seat, first })
+    }
+
+    fn absent(&self, receiver: Receiver) -> Presence {
+        Presence { store: Arc::clone(&self.store), clock: self.clock, receiver, absent: true }
     }
 
     /// Reads the cursors. The hub hears of each log before its head is read, so no hint falls between the two.
-    /// The error tells whether the store knows of the visit.
-    async fn cursors(&self, receiver: &Receiver, seat: &mut Seat) -> Result<(bool, Vec<Following>), (bool, Fault)> {
-        seat.follow(LogId::Inbox(receiver.tenant.clone(), receiver.user.clone()));
-        let mut opened =
-            self.store.open(receiver, self.clock.now().wall).await.map_err(|error| (false, fault(error)))?;
+    async fn cursors(&self, presence: &mut Presence, seat: &mut Seat) -> Result<(bool, Vec<Following>), Fault> {
+        seat.follow(LogId::Inbox(presence.receiver.tenant.clone(), presence.receiver.user.clone()));
+        let mut opened = presence.open().await.map_err(fault)?;
         let topics = || opened.following.iter().filter(|following| matches!(following.log, LogId::Topic(..)));
         let logs: Vec<LogId> = topics().map(|following| following.log.clone()).collect();
         if !logs.is_empty() {
             for log in &logs {
                 seat.follow(log.clone());
             }
-            let heads = self.store.heads(logs.clone()).await.map_err(|error| (true, fault(error)))?;
+            let heads = self.store.heads(logs.clone()).await.map_err(fault)?;
             for (log, head) in logs.iter().zip(heads) {
                 if let Some(following) = opened.following.iter_mut().find(|following| following.log == *log) {
                     following.head = head;
@@ -104,5 +115,74 @@ impl Node {
             }
         }
         Ok((opened.new, opened.following))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::path::Path;
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::task::{Context, Waker};
+    use std::time::Duration;
+
+    use crate::auth::Authority;
+    use crate::metrics::Metrics;
+    use crate::model::clock::{Clock, Timestamp};
+    use crate::model::frame::Open;
+    use crate::model::id::{DeviceId, Receiver, TenantId, UserId};
+    use crate::model::message::Urgency;
+    use crate::node::{Node, Options};
+    use crate::store;
+
+    fn node(folder: &Path) -> (Node, Receiver, Open) {
+        let name = "a name";
+        let receiver = Receiver {
+            tenant: TenantId::new("t").expect(name),
+            user: UserId::new("u").expect(name),
+            device: DeviceId::new("d").expect(name),
+        };
+        let (authority, clock) = (Authority::open(&folder.join("auth")).expect("keys"), Clock::new());
+        let now = clock.now().wall;
+        let open = Open {
+            token: authority.issue(&receiver, now + Duration::from_secs(60), now),
+            device: None,
+            heartbeat: Duration::ZERO,
+            window: 0,
+            urgency_floor: Urgency::VeryLow,
+            agent: String::new(),
+        };
+        let options = store::open::Options { data: folder.join("store"), ..store::open::Options::default() };
+        let store = store::open::open(&options).expect("a store");
+        (Node::new(Options::default(), clock, authority, store, Arc::new(Metrics::new())), receiver, open)
+    }
+
+    /// Whether the store forgets the device once it was absent for long.
+    async fn is_forgotten(node: &Node, receiver: &Receiver) -> bool {
+        let late = Timestamp::from_millis(u64::MAX / 2);
+        while node.store.sweep(late).await.expect("a sweep").more {}
+        node.store.open(receiver, late).await.expect("an answer").new
+    }
+
+    #[tokio::test]
+    async fn a_session_that_is_never_served_leaves() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (node, receiver, open) = node(folder.path());
+        let admitted = node.open(&open).await.expect("a session");
+        drop(admitted);
+        assert!(is_forgotten(&node, &receiver).await);
+    }
+
+    #[tokio::test]
+    async fn a_device_that_is_gone_before_its_session_leaves() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (node, receiver, open) = node(folder.path());
+        {
+            // The store is asked and cannot have answered: this thread does not wait.
+            let mut opening = pin!(node.open(&open));
+            let _ = opening.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        }
+        assert!(is_forgotten(&node, &receiver).await);
     }
 }

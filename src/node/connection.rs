@@ -83,7 +83,7 @@ struct Connection<L> {
 
 /// Serves a session on a link until either ends. Returns why; `None` when the device left by itself.
 pub async fn serve<L: Link>(node: Arc<Node>, link: L, admitted: Admitted) -> Option<CloseReason> {
-    let Admitted { session, id, seat, first, visit } = admitted;
+    let Admitted { session, id, presence, seat, first } = admitted;
     let receiver = seat.receiver().clone();
     let mut connection = Connection {
         node: Arc::clone(&node),
@@ -116,7 +116,9 @@ pub async fn serve<L: Link>(node: Arc<Node>, link: L, admitted: Admitted) -> Opt
     let tally = session.tally();
     drop(session);
     // Recorded before the seat is free: a newer session of the device comes after it.
-    drop(visit);
+    if let Err(error) = presence.leave().await {
+        tracing::warn!(%receiver, %error, "could not record that the device left");
+    }
     drop(seat);
     tracing::info!(%receiver, session = %id, reason = reason.as_ref().map_or("gone", CloseReason::name), ?tally, "session closed");
     if !gone {
