@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::model::fault::Fault;
 use crate::node::{self, Node};
 use crate::tls::{self, Acceptor, Certificate, Files, certificate, develop};
 use crate::transport::native::{self, Native};
-use crate::{delivery, rpc, store};
+use crate::{delivery, file, rpc, store};
 
 /// Sockets that may be open beyond the limit of sessions, so that a device too many can be told so.
 const SOCKETS_BEYOND: usize = 256;
@@ -89,6 +89,7 @@ impl Server {
         let (devices, backend) =
             (address(&listener, config.listen.devices)?, address(&backend_listener, config.listen.backend)?);
 
+        make_private(&config.store.log_folder())?;
         let store = store::open::open(&store_options(config))?;
         let node = Arc::new(Node::new(node_options(config), clock, authority, store, Arc::new(Metrics::new())));
         let (stop_accepting, cut) = (CancellationToken::new(), CancellationToken::new());
@@ -165,6 +166,12 @@ impl Server {
         }
         self.node.close().await
     }
+}
+
+/// Made here, because the database would make a folder that everybody can read, payloads and all.
+fn make_private(folder: &Path) -> Result<(), store::Error> {
+    let explain = |error| store::Error::Failed(format!("{} cannot be made: {error}", folder.display()));
+    file::make_folder(folder).map_err(explain)
 }
 
 async fn bind(wanted: SocketAddr) -> Result<TcpListener, Error> {

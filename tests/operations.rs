@@ -213,3 +213,14 @@ async fn the_numbers_tell_what_was_done() {
     assert_eq!(metric(gateway.backend, "pushline_in_flight").await, 0.0);
     assert_eq!(metric(gateway.backend, "pushline_sessions_closed_total{reason=\"gone\"}").await, 1.0);
 }
+
+/// Payloads and keys are for the gateway's own account, also in a data folder that everybody may look into.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_kept_is_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let gateway = Gateway::start().await;
+    for name in ["store", "auth", "certs"] {
+        let mode = std::fs::metadata(gateway.data().join(name)).expect("a folder").permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "{name}");
+    }
+}
