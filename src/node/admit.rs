@@ -88,7 +88,7 @@ impl Node {
         if let Some(Output::Send(crate::model::frame::Frame::Welcome(welcome))) = first.first() {
             self.metrics.session_opened(welcome.resume.outcome);
             let resume = welcome.resume;
-            tracing::info!(receiver = %claims.receiver, session = %id, agent = %open.agent, ?resume, "session opened");
+            tracing::info!(receiver = %claims.receiver, session = %id, agent = ?open.agent, ?resume, "session opened");
         }
         Ok(Admitted { session, id, presence, seat, first })
     }
