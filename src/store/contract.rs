@@ -32,7 +32,7 @@ macro_rules! contract {
             logs: offsets_follow_the_order_of_the_calls, an_absent_log_reads_as_empty, pages_keep_their_bounds,
                 entries_expire_by_the_given_time, collapse_replaces_what_stands,
                 a_full_inbox_lets_settled_entries_go_and_refuses_otherwise, a_full_inbox_lets_expired_entries_go,
-                a_full_topic_trims_the_oldest, logs_without_use_begin_a_new_life, tenants_and_names_are_apart,
+                a_full_topic_trims_the_oldest, expired_entries_of_a_full_topic_are_not_missed, logs_without_use_begin_a_new_life, tenants_and_names_are_apart,
                 many_callers_share_flushes_and_keep_their_order, answered_writes_are_there_after_reopening,
                 reads_see_answered_writes, a_closed_store_refuses_writes, dropped_answers_are_written_all_the_same;
             devices: a_new_device_begins_before_the_first_entry, a_device_too_many_is_refused,

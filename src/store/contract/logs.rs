@@ -172,6 +172,18 @@ pub(in crate::store) async fn a_full_inbox_lets_expired_entries_go(place: &dyn P
     assert_eq!(numbers(&*store, &log, at(50)).await, [5, 7, 8]);
 }
 
+pub(in crate::store) async fn expired_entries_of_a_full_topic_are_not_missed(place: &dyn Place) {
+    let log = topic("news");
+    let store = place.open(Limits { topic_entries_max: 3, ..Limits::default() });
+    for number in 1..=3 {
+        store.append(Append { expires_at: at(10 * number), ..push(&log, number) }).await.unwrap();
+    }
+    for (number, trimmed) in [(4, 0), (5, 0), (6, 3)] {
+        store.append(Append { now: at(20), ..push(&log, number) }).await.unwrap();
+        assert_eq!(read_all(&*store, &log, at(20)).await.head.trimmed, Offset(trimmed), "push {number}");
+    }
+}
+
 pub(in crate::store) async fn a_full_topic_trims_the_oldest(place: &dyn Place) {
     let store = place.open(Limits { topic_entries_max: 3, ..Limits::default() });
     let log = topic("news");

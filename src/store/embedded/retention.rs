@@ -96,10 +96,13 @@ impl Writer {
     /// The oldest entries of a topic go, whoever waits for them.
     fn trim_topic(&mut self, id: &LogId, log: &mut record::Log, chunk: u64, now: Timestamp) -> Result<(), Error> {
         let oldest = read::entries(&self.staged, id, log.first).take(usize::try_from(chunk).unwrap_or(usize::MAX));
-        let oldest = oldest.map(|entry| entry.map(|entry| (entry.offset, entry.id))).collect::<Result<Vec<_>, _>>()?;
-        for (offset, message) in oldest {
+        let row = |entry: Entry| (entry.offset, entry.id, entry.expired(now));
+        let oldest = oldest.map(|entry| entry.map(row)).collect::<Result<Vec<_>, _>>()?;
+        for (offset, message, expired) in oldest {
             self.trim(id, message, log, now)?;
-            log.head.trimmed = offset;
+            if !expired {
+                log.head.trimmed = offset;
+            }
             log.first = offset.next();
         }
         Ok(())
