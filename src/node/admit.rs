@@ -9,7 +9,7 @@ use crate::model::fault::{Code, Fault};
 use crate::model::frame::Open;
 use crate::model::id::{Receiver, SessionId};
 use crate::model::log::LogId;
-use crate::node::hub::Seat;
+use crate::node::hub::{DRAINING, Seat};
 use crate::node::{Node, fault};
 use crate::store::{self, Following, Opened, Store};
 
@@ -74,7 +74,7 @@ impl Node {
     /// A refusal with its code; nothing of it is left behind.
     pub async fn open(&self, open: &Open) -> Result<Admitted, Fault> {
         if self.draining() {
-            return Err(Fault::new(Code::Draining, "the node is being drained; connect to another one or come back"));
+            return Err(Fault::new(Code::Draining, DRAINING));
         }
         let claims = self.authority.verify(&open.token, self.clock.now().wall)?;
         let handshake = Handshake::check(open, claims.receiver.clone(), claims.expires_at, &self.delivery)?;

@@ -19,6 +19,9 @@ use crate::node::mailbox::{Item, Mailbox};
 /// Locks that the followers are spread over, so that a push to one log does not wait for a push to another.
 const SHARDS: usize = 64;
 
+/// What a device is told that comes too late.
+pub(crate) const DRAINING: &str = "the node is being drained; connect to another one or come back";
+
 /// How long a newer connection waits for the older one of its device to write its last acks.
 const TAKE_OVER_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -49,6 +52,9 @@ pub(crate) struct Hub {
 struct Seats {
     by_device: HashMap<Receiver, Arc<Place>>,
     by_user: HashMap<(TenantId, UserId), u32>,
+    /// The node is being emptied. Stands under the lock of the seats, so that every device either was asked to move or
+    /// is refused.
+    draining: bool,
 }
 
 /// One connection's place at the hub.
@@ -96,6 +102,9 @@ impl Hub {
 
     fn claim(&self, receiver: &Receiver, place: &Arc<Place>) -> Result<Option<Arc<Place>>, Fault> {
         let mut seats = self.seats();
+        if seats.draining {
+            return Err(Fault::new(Code::Draining, DRAINING));
+        }
         if let Some(taken) = seats.by_device.get_mut(receiver) {
             return Ok(Some(std::mem::replace(taken, Arc::clone(place))));
         }
@@ -113,9 +122,11 @@ impl Hub {
         Ok(None)
     }
 
-    /// Asks every connected device to move within `spread`.
+    /// Asks every connected device to move within `spread`, and lets no more in.
     pub(crate) fn drain(&self, spread: Duration) {
-        for place in self.seats().by_device.values() {
+        let mut seats = self.seats();
+        seats.draining = true;
+        for place in seats.by_device.values() {
             let after = spread.mul_f64(fastrand::f64());
             place.mailbox.order(Item::Drain { after });
         }
@@ -248,6 +259,20 @@ mod tests {
         drop(two);
         assert_eq!(hub.connected(), 0);
         assert!(hub.seats().by_user.is_empty());
+    }
+
+    /// A device that came just before the drain and sits down just after it would never be asked to move.
+    #[tokio::test]
+    async fn nobody_sits_down_after_the_drain() {
+        let hub = Arc::new(Hub::new(3, 2));
+        let seat = hub.sit(receiver("u", "1")).await.expect("a free place");
+        hub.drain(std::time::Duration::ZERO);
+        for device in ["1", "2"] {
+            let refused = hub.sit(receiver("u", device)).await.err().map(|fault| fault.code);
+            assert_eq!(refused, Some(Code::Draining));
+        }
+        drop(seat);
+        assert_eq!(hub.connected(), 0);
     }
 
     /// A newer connection of a device waits for the older one to end, and does not count twice.
