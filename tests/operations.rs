@@ -128,13 +128,16 @@ async fn a_drain_answers_the_pushes_of_an_open_stream() {
 /// While it drains, a gateway lives and is not ready, and takes no pushes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_that_drains_is_alive_and_not_ready() {
-    let mut gateway = Gateway::start_with(|config| config.limits.handshake_timeout = Duration::from_secs(3)).await;
+    let mut gateway = Gateway::start().await;
     let mut backend = gateway.backend().await;
     let address = gateway.backend;
     assert_eq!(get(address, "/readyz").await.0, 200);
-    // Someone who has connected and says nothing keeps the gateway from its end for a while.
-    let mut held = TcpStream::connect(gateway.devices).await.expect("a socket");
-    while metric(address, "pushline_connections").await < 1.0 {}
+    // A device that takes nothing has its farewell waited for, which keeps the gateway from its end for a while.
+    let mut stalled = Device::connect(gateway.devices, &gateway.ca).await;
+    let (_, _pushes) = open(&mut stalled, gateway.token("ada", "phone")).await;
+    for _ in 0..4 {
+        push(&mut backend, to_user("ada", vec![b'x'; 60 * 1024])).await;
+    }
     let looking = async {
         let body = loop {
             match get(address, "/readyz").await {
@@ -148,7 +151,6 @@ async fn a_gateway_that_drains_is_alive_and_not_ready() {
         let status = soon("a refusal", backend.push(to_user("ada", "late"))).await.expect_err("a refusal");
         assert_eq!(status.metadata().get("pushline-code").expect("a code"), "draining");
         assert_eq!(metric(address, "pushline_pushes_refused_total{code=\"draining\"}").await, 1.0);
-        tokio::io::AsyncWriteExt::shutdown(&mut held).await.expect("shut down");
     };
     tokio::join!(gateway.stop(), looking);
 }

@@ -102,10 +102,6 @@ pub async fn serve<L: Link>(node: Arc<Node>, link: L, admitted: Admitted) -> Opt
         over: None,
         out: first,
     };
-    if node.draining() {
-        // It was being admitted when the others were asked to move.
-        connection.seat.mailbox().order(Item::Drain { after: Duration::ZERO });
-    }
     connection.perform();
     let gone = connection.run().await;
     connection.count();
