@@ -269,7 +269,7 @@ mod tests {
     use super::{native_options, node_options, store_options};
     use crate::config::Config;
     use crate::transport::native;
-    use crate::{delivery, node};
+    use crate::{delivery, node, store};
 
     /// What `pushline config` prints as defaults is what the rooms obey.
     #[test]
@@ -284,6 +284,6 @@ mod tests {
             (defaults.connections_max, defaults.user_connections_max)
         );
         assert_eq!(native_options(&config), native::Options::default());
-        assert_eq!(store_options(&config).queue_max, 10_000);
+        assert_eq!(store_options(&config).queue_max, store::open::Options::default().queue_max);
     }
 }

@@ -241,7 +241,7 @@ impl Kind for Keys {
 
     fn read(raw: &Raw) -> Result<Vec<ApiKey>, Expected> {
         let items = Words::items(raw).ok_or(Self::EXPECTED)?;
-        items.iter().map(|item| ApiKey::parse(item).map_err(|error| error.to_string().into())).collect()
+        items.iter().map(|item| ApiKey::parse(item).map_err(|error| format!("TENANT:KEY ({error})").into())).collect()
     }
 
     fn write(value: &Vec<ApiKey>) -> Json {

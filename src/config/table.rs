@@ -164,7 +164,7 @@ options! {
         /// Folder of everything that must last: messages, cursors, keys. Relative paths begin at the working directory.
         data: PathBuf as Folder = "data";
         /// Writes that may wait for the disk. Full: pushes are refused with `store_busy`.
-        queue_max: usize as Count<usize> = "10000" in "1"..="1000000";
+        queue_max: usize as Count<usize> = "65536" in "1"..="1000000";
         /// Messages one inbox may hold. Full: those that all devices have settled go first; if there are none, the push is
         /// refused with `log_full`.
         inbox_entries_max: u64 as Count<u64> = "10000" in "1"..="100000000";
@@ -186,7 +186,7 @@ options! {
     session: Session {
         /// Heartbeat interval for devices that name none: a side that received nothing for so long sends a PING.
         heartbeat: Duration as Span = "55s" in "1s"..="1h";
-        /// Shortest interval a device may ask for; below it, its own PINGs are too many.
+        /// Shortest interval a device may ask for; shorter wishes are raised to it.
         heartbeat_min: Duration as Span = "10s" in "1s"..="1h";
         /// Longest interval a device may ask for.
         heartbeat_max: Duration as Span = "10m" in "1s"..="1h";
