@@ -53,6 +53,7 @@ pub enum Error {
 pub struct Server {
     node: Arc<Node>,
     own_key: ApiKey,
+    own_key_file: PathBuf,
     devices: SocketAddr,
     backend: SocketAddr,
     /// CA of the throw-away certificate, for clients to trust; `None` when certificates were configured.
@@ -104,6 +105,7 @@ impl Server {
         Ok(Self {
             node,
             own_key,
+            own_key_file: config.store.auth_folder().join(auth::API_KEY_FILE),
             devices,
             backend,
             development_ca,
@@ -140,6 +142,12 @@ impl Server {
     #[must_use]
     pub const fn own_key(&self) -> &ApiKey {
         &self.own_key
+    }
+
+    /// Where that key is kept.
+    #[must_use]
+    pub const fn own_key_file(&self) -> &PathBuf {
+        &self.own_key_file
     }
 
     /// The CA to trust when the certificate is a throw-away one.

@@ -15,6 +15,9 @@ use crate::file::{self, Access};
 use crate::model::fault::{Code, Fault};
 use crate::model::id::{NameError, TenantId};
 
+/// The file in the folder of keys that holds the API key which the gateway makes itself, as `tenant:key`.
+pub const API_KEY_FILE: &str = "api-key";
+
 /// The tenant of the API key that the gateway makes itself.
 pub const DEFAULT_TENANT: &str = "default";
 
@@ -128,7 +131,7 @@ impl ApiKey {
 
     /// Loads the gateway's own key from a folder, or makes it there.
     pub(super) fn open(folder: &Path) -> Result<Self, Error> {
-        let path = folder.join("api-key");
+        let path = folder.join(API_KEY_FILE);
         let content = open_file(&path, || {
             let mut chance = [0; 32];
             SystemRandom::new().fill(&mut chance).map_err(io::Error::other)?;

@@ -14,7 +14,7 @@ use crate::model::id::{Receiver, TenantId};
 
 use key::{KeyRing, SigningKey};
 
-pub use key::{ApiKey, DEFAULT_TENANT, Error};
+pub use key::{API_KEY_FILE, ApiKey, DEFAULT_TENANT, Error};
 pub use token::{Claims, TOKEN_BYTES_MAX};
 
 /// Issues and checks device tokens, and tells whose an API key is. Shows no secret when printed with `{:?}`.

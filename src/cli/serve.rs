@@ -97,7 +97,13 @@ fn announce(server: &Server, output: Output) -> anyhow::Result<()> {
     output.words(&format!("  devices   {LITERAL}{}{LITERAL:#}  (TLS, HTTP/2)", server.devices()))?;
     output
         .words(&format!("  backends  {LITERAL}{backend}{LITERAL:#}  (gRPC, HTTP/JSON, /healthz /readyz /metrics)"))?;
-    output.words(&format!("  API key   {LITERAL}{}{LITERAL:#}", server.own_key().secret()))?;
+    // A person wants to copy the key; a journal that keeps what a service prints must not have it.
+    let key = if std::io::stdout().is_terminal() {
+        server.own_key().secret().to_owned()
+    } else {
+        format!("in {}", server.own_key_file().display())
+    };
+    output.words(&format!("  API key   {LITERAL}{key}{LITERAL:#}"))?;
     if let Some(ca) = server.development_ca() {
         output.words(&format!("  CA        {LITERAL}{}{LITERAL:#}  (throw-away, for development)", ca.display()))?;
     }
