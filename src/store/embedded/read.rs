@@ -65,13 +65,17 @@ pub(super) fn following(view: &impl View, cursors: Vec<(LogId, Cursor)>) -> Resu
     cursors.into_iter().map(with_head).collect()
 }
 
-/// The entries from one offset on, expired ones included.
+/// The entries from one offset on up to the head, expired ones included.
+///
+/// What stands beyond the head is left over: the tables are written out each for itself, so a power cut that costs
+/// relaxed pushes can leave their entries without the rest. Their offsets are given again.
 pub(super) fn entries<'a>(
     view: &'a impl View,
     log: &LogId,
     from: Offset,
+    head: &Head,
 ) -> impl Iterator<Item = Result<Entry, Error>> + 'a {
-    let (from, before) = (key::entry(log, from), key::after(&key::entry(log, Offset(u64::MAX))));
+    let (from, before) = (key::entry(log, from), key::after(&key::entry(log, head.last)));
     view.range(Table::Entries, &from, &before).map(decode_row)
 }
 
@@ -93,7 +97,7 @@ pub(super) fn page(
         return Ok(Page { entries: Vec::new(), looked: after, head });
     }
     let (mut page, mut bytes, mut walked) = (Vec::new(), 0, 0);
-    for entry in entries(view, log, after.next().max(record.first)) {
+    for entry in entries(view, log, after.next().max(record.first), &head) {
         let entry = entry?;
         let looked = entry.offset;
         if entry.expired(now) {
@@ -178,4 +182,65 @@ fn dead(view: &impl View, tenant: &TenantId, id: MessageId) -> Result<Vec<Device
 fn decode_row(row: tables::Row) -> Result<Entry, Error> {
     let (key, value) = row?;
     record::decode_entry(key::offset_of(&key)?, &value)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::{key, record};
+    use crate::model::clock::Timestamp;
+    use crate::model::id::{MessageId, TenantId, UserId};
+    use crate::model::log::{LogId, Offset};
+    use crate::model::message::{Durability, Entry, Urgency};
+    use crate::store::embedded::tables::{Table, Tables};
+    use crate::store::open::{Options, open};
+    use crate::store::{Append, Store};
+
+    async fn append(store: &dyn Store, log: &LogId, number: u8) -> Offset {
+        let append = Append {
+            log: log.clone(),
+            id: MessageId::from_bytes([number; 16]),
+            now: Timestamp::ZERO,
+            expires_at: Timestamp::from_millis(1),
+            urgency: Urgency::Normal,
+            device: None,
+            collapse_key: None,
+            idempotency: None,
+            durability: Durability::Fsync,
+            body: Bytes::from(vec![number]),
+        };
+        store.append(append).await.unwrap().offset
+    }
+
+    /// The tables are written out each for itself: after a power cut that cost relaxed pushes, entries may stand beyond
+    /// the head. A session that saw them would take the places that are given again for settled.
+    #[tokio::test]
+    async fn entries_beyond_the_head_do_not_exist() {
+        let log = LogId::Inbox(TenantId::new("acme").unwrap(), UserId::new("ann").unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options { data: folder.path().to_owned(), ..Options::default() };
+        assert_eq!(append(&*open(&options).unwrap(), &log, 1).await, Offset(1));
+        let tables = Tables::open(folder.path(), 1 << 20, 1 << 20).unwrap();
+        let left_over = (2..5).map(|number| {
+            let entry = Entry {
+                offset: Offset(number),
+                id: MessageId::from_bytes([9; 16]),
+                accepted_at: Timestamp::ZERO,
+                expires_at: Timestamp::from_millis(1),
+                urgency: Urgency::Normal,
+                device: None,
+                body: Bytes::from_static(&[9]),
+            };
+            (Table::Entries, key::entry(&log, entry.offset), Some(record::encode_entry(&entry).into()))
+        });
+        tables.write(left_over, true).unwrap();
+        drop(tables);
+
+        let store = open(&options).unwrap();
+        assert_eq!(append(&*store, &log, 2).await, Offset(2));
+        let page = store.read(&log, Offset::ZERO, usize::MAX, usize::MAX, Timestamp::ZERO).await.unwrap();
+        let bodies: Vec<_> = page.entries.iter().map(|entry| (entry.offset.0, entry.body[0])).collect();
+        assert_eq!((bodies, page.looked), (vec![(1, 1), (2, 2)], Offset(2)));
+    }
 }

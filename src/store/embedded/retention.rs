@@ -95,7 +95,8 @@ impl Writer {
 
     /// The oldest entries of a topic go, whoever waits for them.
     fn trim_topic(&mut self, id: &LogId, log: &mut record::Log, chunk: u64, now: Timestamp) -> Result<(), Error> {
-        let oldest = read::entries(&self.staged, id, log.first).take(usize::try_from(chunk).unwrap_or(usize::MAX));
+        let oldest =
+            read::entries(&self.staged, id, log.first, &log.head).take(usize::try_from(chunk).unwrap_or(usize::MAX));
         let row = |entry: Entry| (entry.offset, entry.id, entry.expired(now));
         let oldest = oldest.map(|entry| entry.map(row)).collect::<Result<Vec<_>, _>>()?;
         for (offset, message, expired) in oldest {
@@ -128,7 +129,7 @@ impl Writer {
         // Only a walk from the very front tells where the front is now.
         let mut front = (next == log.first).then_some(next);
         let (mut victims, mut walked) = (Vec::new(), 0);
-        for entry in read::entries(&self.staged, id, next) {
+        for entry in read::entries(&self.staged, id, next, &log.head) {
             let entry = entry?;
             walked += 1;
             next = entry.offset.next();

@@ -152,6 +152,9 @@ impl View for Sight {
     }
 
     fn range(&self, table: Table, from: &[u8], before: &[u8]) -> Rows<'_> {
+        if from >= before {
+            return Box::new(std::iter::empty());
+        }
         let rows = self.snapshot.range(self.tables.keyspace(table), from..before);
         Box::new(rows.map(|row| row.into_inner().map_err(failed)))
     }
