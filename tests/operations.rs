@@ -226,3 +226,30 @@ async fn what_is_kept_is_private() {
         assert_eq!(mode & 0o777, 0o700, "{name}");
     }
 }
+
+/// A device cannot write lines of its own into the log by what it calls itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_stays_on_its_line_of_the_log() {
+    use std::io::{BufRead, BufReader, Read};
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_pushline"));
+    command.args(["serve", "--json", "--listen", "127.0.0.1:0", "--backend-listen", "127.0.0.1:0", "--data"]);
+    command.arg(folder.path()).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let mut child = command.spawn().expect("the binary starts");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("its first line");
+    let first: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+    let text = |name: &str| first[name].as_str().expect("a text").to_owned();
+    let ca = std::fs::read(text("ca")).expect("the CA");
+    let mut device = Device::connect(text("devices").parse().expect("an address"), &ca).await;
+    let token = support::token(folder.path(), "ada", "phone");
+    let request = pb::OpenRequest { token, agent: "harmless\nFORGED".into(), ..Default::default() };
+    let (_, response) = device.send(pushline::wire::device::Method::Open, &request).await;
+    let mut pushes = support::device::Pushes::new(response.into_body());
+    assert!(pushes.next().await.is_some(), "a welcome");
+    child.kill().expect("killed");
+    child.wait().expect("reaped");
+    let mut log = String::new();
+    child.stderr.take().expect("a pipe").read_to_string(&mut log).expect("text");
+    assert!(log.contains("harmless") && !log.contains("\nFORGED"), "{log}");
+}
