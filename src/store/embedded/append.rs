@@ -27,7 +27,12 @@ impl Writer {
         }
         let mut log = self.log_or_new(&append.log)?;
         match self.twin(&append)? {
-            Some(twin) => self.replace(twin, append.now, &mut log),
+            Some(twin) => {
+                self.replace(twin, append.now, &mut log);
+                // However little the new one asks for: the removal of the old one, which may have asked for more, must
+                // not reach the disk without it.
+                self.sync = true;
+            }
             None => self.make_room(&append.log, &mut log, append.now)?,
         }
         let offset = log.head.last.next();
@@ -121,5 +126,45 @@ impl Writer {
             self.due_from.clone_from(&key);
         }
         self.staged.put(Table::Records, key, Vec::new());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use crate::model::clock::Timestamp;
+    use crate::model::id::{MessageId, TenantId, UserId};
+    use crate::model::log::LogId;
+    use crate::model::message::{Durability, Urgency};
+    use crate::store::open::{Options, open};
+    use crate::store::{Append, Store};
+
+    /// How often the disk was synced for a relaxed push with this collapse key.
+    async fn syncs(store: &dyn Store, number: u8, key: &str) -> u64 {
+        let before = store.health().flushes;
+        let append = Append {
+            log: LogId::Inbox(TenantId::new("acme").unwrap(), UserId::new("ann").unwrap()),
+            id: MessageId::from_bytes([number; 16]),
+            now: Timestamp::ZERO,
+            expires_at: Timestamp::from_millis(1),
+            urgency: Urgency::Normal,
+            device: None,
+            collapse_key: Some(key.to_owned()),
+            idempotency: None,
+            durability: Durability::Relaxed,
+            body: Bytes::new(),
+        };
+        store.append(append).await.unwrap();
+        store.health().flushes - before
+    }
+
+    #[tokio::test]
+    async fn a_relaxed_push_is_synced_if_it_replaces_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(&Options { data: folder.path().to_owned(), ..Options::default() }).unwrap();
+        for (number, key, expected) in [(1, "a", 0), (2, "b", 0), (3, "a", 1), (4, "c", 0), (5, "b", 1)] {
+            assert_eq!(syncs(&*store, number, key).await, expected, "push {number}");
+        }
     }
 }
