@@ -97,7 +97,7 @@ impl Server {
         let stop_backend = CancellationToken::new();
         let native = Native::new(Arc::clone(&node), acceptor, native_options(config));
         let accepting = tokio::spawn(native.run(listener, stop_accepting.clone(), cut.clone()));
-        let backend_server = rpc::Server::new(Arc::clone(&node), rpc::Options::default(), stop_backend.clone());
+        let backend_server = rpc::Server::new(Arc::clone(&node), rpc_options(config), stop_backend.clone());
         let serving = tokio::spawn(backend_server.serve(backend_listener, backend_tls));
         let sweeping = tokio::spawn(Arc::clone(&node).keep_up());
         let reloading = tokio::spawn(reload(certificate, config.tls.reload_interval, stop_accepting.clone()));
@@ -272,12 +272,26 @@ fn native_options(config: &Config) -> native::Options {
     }
 }
 
+fn rpc_options(config: &Config) -> rpc::Options {
+    let backend = &config.backend;
+    rpc::Options {
+        connections_max: backend.connections_max,
+        streams_per_connection_max: backend.streams_max,
+        header_bytes_max: u32::try_from(backend.header_bytes_max).unwrap_or(u32::MAX),
+        tls_timeout: backend.handshake_timeout,
+        first_request_timeout: backend.first_request_timeout,
+        body_timeout: backend.body_timeout,
+        drain_timeout: backend.drain_timeout,
+        ..rpc::Options::default()
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{native_options, node_options, store_options};
+    use super::{native_options, node_options, rpc_options, store_options};
     use crate::config::Config;
     use crate::transport::native;
-    use crate::{delivery, node, store};
+    use crate::{delivery, node, rpc, store};
 
     /// What `pushline config` prints as defaults is what the rooms obey.
     #[test]
@@ -293,5 +307,6 @@ mod tests {
         );
         assert_eq!(native_options(&config), native::Options::default());
         assert_eq!(store_options(&config).queue_max, store::open::Options::default().queue_max);
+        assert_eq!(rpc_options(&config), rpc::Options::default());
     }
 }

@@ -398,3 +398,39 @@ async fn bytes_of_a_nacks_reason() {
     assert_eq!(trailers["grpc-status"], "0");
     assert_eq!(state().await, pb::device_outcome::State::Dead);
 }
+
+/// Full: a backend more is closed at once, and those that are there go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_of_backends() {
+    let gateway = Gateway::start_with(|config| config.backend.connections_max = 1).await;
+    let mut backend = gateway.backend().await;
+    push(&mut backend, to_user("ada", "1")).await;
+    let mut refused = TcpStream::connect(gateway.backend).await.expect("a socket");
+    let mut heard = Vec::new();
+    let _ = soon("the gateway to hang up", refused.read_to_end(&mut heard)).await;
+    assert!(heard.is_empty(), "{heard:?}");
+    push(&mut backend, to_user("ada", "2")).await;
+}
+
+/// Over it: a connection that asks nothing is closed, and a body that does not come is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_of_a_backend() {
+    let gateway = Gateway::start_with(|config| {
+        config.backend.first_request_timeout = Duration::from_millis(300);
+        config.backend.body_timeout = Duration::from_millis(300);
+    })
+    .await;
+    let mut silent = TcpStream::connect(gateway.backend).await.expect("a socket");
+    let mut slow = TcpStream::connect(gateway.backend).await.expect("a socket");
+    let head = format!(
+        "POST /v1/push HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {}\r\nconnection: close\r\n\
+         content-type: application/json\r\ncontent-length: 100\r\n\r\n{{",
+        gateway.key
+    );
+    slow.write_all(head.as_bytes()).await.expect("written");
+    let (mut heard, mut answer) = (Vec::new(), String::new());
+    let _ = soon("the gateway to hang up", silent.read_to_end(&mut heard)).await;
+    assert!(heard.is_empty(), "{heard:?}");
+    soon("a refusal", slow.read_to_string(&mut answer)).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("malformed"), "{answer}");
+}

@@ -240,6 +240,24 @@ options! {
         request_bytes_max: usize as Size = "64KiB" in "1KiB"..="4MiB";
     }
 
+    /// What backends may take. One push's bounds stand under `message`.
+    backend: Backend {
+        /// Connections of backends in all. Full: a new one is closed at once.
+        connections_max: usize as Count<usize> = "1024" in "1"..="1000000";
+        /// Calls open at once on one HTTP/2 connection. Full: the client waits, as HTTP/2 has it.
+        streams_max: u32 as Count<u32> = "256" in "1"..="10000";
+        /// Headers of one request. More: it is refused with HTTP status 431, or the stream is reset.
+        header_bytes_max: usize as Size = "16KiB" in "8KiB"..="1MiB";
+        /// A connection whose TLS handshake takes longer is closed.
+        handshake_timeout: Duration as Span = "10s" in "100ms"..="10m";
+        /// A connection without a request for so long after it was made is closed.
+        first_request_timeout: Duration as Span = "30s" in "100ms"..="10m";
+        /// A request whose body is not there within this time is refused. Streams of pushes have no such bound.
+        body_timeout: Duration as Span = "30s" in "100ms"..="10m";
+        /// When the gateway goes down: calls that take longer are cut.
+        drain_timeout: Duration as Span = "10s" in "100ms"..="10m";
+    }
+
     /// How the gateway goes down on SIGTERM.
     drain: Drain {
         /// Devices are told to come back at times spread over this, so that they do not all come at once.
