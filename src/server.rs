@@ -23,6 +23,9 @@ use crate::{delivery, file, rpc, store};
 /// Sockets that may be open beyond the limit of sessions, so that a device too many can be told so.
 const SOCKETS_BEYOND: usize = 256;
 
+/// Time for the backends' last answers when the devices have taken all there was.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
 /// ALPN protocols of the backend's listener.
 const BACKEND_ALPN: &[&[u8]] = &[b"h2", b"http/1.1"];
 
@@ -163,12 +166,19 @@ impl Server {
     /// The store's, when the last flush failed.
     pub async fn stop(self) -> Result<(), Fault> {
         let (spread, bound) = self.drain;
+        let clock = self.node.clock();
+        let began = clock.now().moment;
         self.stop_accepting.cancel();
         self.node.drain(spread, bound).await;
         self.cut.cancel();
         let _ = self.accepting.await;
         self.stop_backend.cancel();
-        let _ = self.serving.await;
+        let left = bound.saturating_sub(clock.now().moment.since(began)).max(LAST_ANSWERS);
+        let backends = self.serving.abort_handle();
+        if tokio::time::timeout(left, self.serving).await.is_err() {
+            tracing::warn!("the time to drain is over; cutting the backends that are left");
+            backends.abort();
+        }
         for task in self.keeping {
             let _ = task.await;
         }

@@ -48,6 +48,9 @@ pub enum Error {
     /// A configured key names a tenant that cannot be.
     #[error("the API key's tenant cannot be used: {0}")]
     Tenant(NameError),
+    /// A configured key names a tenant that the gateway keeps for itself.
+    #[error("the tenant {0} is the gateway's own; names of tenants do not begin with an underscore")]
+    Reserved(TenantId),
     /// A configured key is too easy to guess, too long, or has characters that a header cannot carry.
     #[error(
         "the API key of tenant {tenant} must be {KEY_BYTES_MIN} to {KEY_BYTES_MAX} visible ASCII characters, without a colon"
@@ -104,11 +107,14 @@ impl ApiKey {
     /// Reads the form `tenant:key` of the configuration.
     ///
     /// # Errors
-    /// [`Error::NoTenant`], [`Error::Tenant`] or [`Error::Unfit`].
+    /// [`Error::NoTenant`], [`Error::Tenant`], [`Error::Reserved`] or [`Error::Unfit`].
     pub fn parse(text: &str) -> Result<Self, Error> {
         // A tenant's name may have colons, a key may not.
         let (tenant, secret) = text.rsplit_once(':').ok_or(Error::NoTenant)?;
         let tenant = TenantId::new(tenant).map_err(Error::Tenant)?;
+        if tenant.is_reserved() {
+            return Err(Error::Reserved(tenant));
+        }
         let fit = (KEY_BYTES_MIN..=KEY_BYTES_MAX).contains(&secret.len())
             && secret.bytes().all(|byte| byte.is_ascii_graphic());
         if !fit {
@@ -224,6 +230,7 @@ mod tests {
         assert!(matches!(ApiKey::parse(&good), Err(Error::NoTenant)));
         assert!(matches!(ApiKey::parse(&format!(":{good}")), Err(Error::Tenant(_))));
         assert!(matches!(ApiKey::parse(&format!("a/b:{good}")), Err(Error::Tenant(_))));
+        assert!(matches!(ApiKey::parse(&format!("_own:{good}")), Err(Error::Reserved(_))));
         for secret in [String::new(), "k".repeat(31), "k".repeat(257), format!("{good} "), format!("{good}é")] {
             assert!(matches!(ApiKey::parse(&format!("shop:{secret}")), Err(Error::Unfit { .. })), "{secret:?}");
         }

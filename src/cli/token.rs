@@ -30,7 +30,7 @@ pub(super) struct Arguments {
     #[arg(long, value_parser = DeviceId::new)]
     device: DeviceId,
     /// The tenant both belong to.
-    #[arg(long, value_parser = TenantId::new, default_value = DEFAULT_TENANT)]
+    #[arg(long, value_parser = tenant, default_value = DEFAULT_TENANT)]
     tenant: TenantId,
     /// How long the token is good for.
     #[arg(long, value_name = "TIME", value_parser = life, default_value = "24h")]
@@ -63,6 +63,15 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> anyhow::Result<ExitC
         "expires_at_ms": claims.expires_at.as_millis(),
     }))?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn tenant(text: &str) -> Result<TenantId, String> {
+    let tenant = TenantId::new(text).map_err(|error| error.to_string())?;
+    if tenant.is_reserved() {
+        Err("names that begin with an underscore are the gateway's own".to_owned())
+    } else {
+        Ok(tenant)
+    }
 }
 
 fn life(text: &str) -> Result<Duration, String> {

@@ -262,7 +262,7 @@ options! {
     drain: Drain {
         /// Devices are told to come back at times spread over this, so that they do not all come at once.
         spread: Duration as Span = "10s" in "0s"..="1h";
-        /// The process ends after so long at the latest.
+        /// What is left after so long is cut off. The process ends within another two seconds.
         bound: Duration as Span = "30s" in "1s"..="2h";
     }
 
