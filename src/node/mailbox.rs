@@ -57,6 +57,8 @@ impl Mailbox {
                 _ => None,
             });
             match merged {
+                // Pushes that are answered together may be hinted in any order.
+                Some((life, upto)) if *life == *epoch => *upto = (*upto).max(*last),
                 Some((life, upto)) => (*life, *upto) = (*epoch, *last),
                 None => items.push_back(Item::Grown(log.clone(), *epoch, *last)),
             }
@@ -106,5 +108,17 @@ mod tests {
         let newest: Vec<_> = items.iter().rev().take(2).collect();
         assert!(newest.iter().all(|item| matches!(item, Item::Grown(_, _, Offset(10_000)))), "{newest:?}");
         assert!(mailbox.poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    }
+
+    #[test]
+    fn hints_that_come_in_another_order_merge_to_the_newest() {
+        let mailbox = Mailbox::new(1);
+        let log = LogId::Topic(TenantId::new("t").expect("a name"), TopicName::new("a").expect("a name"));
+        let grown = |last| Arc::new(Hint::Grown { log: log.clone(), epoch: Epoch(1), last: Offset(last), entry: None });
+        for last in (1..=HINTS_MAX as u64).chain([99, 98]) {
+            assert!(mailbox.hint(&grown(last)));
+        }
+        let Poll::Ready(items) = mailbox.poll(&mut Context::from_waker(Waker::noop())) else { panic!("nothing waits") };
+        assert!(matches!(items.back(), Some(Item::Grown(_, _, Offset(99)))), "{:?}", items.back());
     }
 }
