@@ -414,3 +414,72 @@ fn a_new_life_that_shows_while_a_read_is_out_is_read_from_its_beginning() {
     let read = Output::Read { log: inbox(), after: Offset(0), entries: 4, bytes: 65_536 };
     assert_eq!(bench.feed(2, Input::Page(Some(page))), [read]);
 }
+
+/// Without the heads: what found no room is read as soon as there is some.
+#[test]
+fn what_found_no_room_is_read_when_there_is_room() {
+    let mut bench = Bench::idle();
+    bench.feed(1, Input::Update(Ticket(1), None, Some(1)));
+    bench.feed(1, hint(11));
+    bench.feed(2, hint(12));
+    let read = |after| Output::Read { log: inbox(), after: Offset(after), entries: 1, bytes: 65_536 };
+    bench.feed(3, Input::Unsent(0));
+    assert!(bench.feed(4, ack(2, &[(1, 1)])).contains(&read(11)), "after a hint");
+    bench.feed(5, page(12..=13, 13));
+    assert_eq!(bench.sent(), [(2, 12)]);
+    bench.feed(5, Input::Unsent(0));
+    assert!(bench.feed(6, ack(3, &[(2, 2)])).contains(&read(12)), "after a page");
+    bench.feed(7, page(13..=13, 14));
+    bench.feed(7, Input::Unsent(0));
+    assert!(bench.feed(8, ack(4, &[(3, 3)])).contains(&read(13)), "what the page told of the head");
+}
+
+#[test]
+fn a_dead_message_is_written_again_after_a_failed_commit() {
+    let mut bench = Bench::idle();
+    bench.feed(1, hint(11));
+    bench.feed(2, nack(1, &[1], Verdict::Reject));
+    bench.feed(3, Input::Committed(Err(Fault::new(Code::StoreBusy, "busy"))));
+    let again = bench.feed(4, Input::Close(CloseReason::TakenOver));
+    assert!(matches!(&again[1], Output::Commit(_, dead) if dead.len() == 1), "{again:?}");
+}
+
+/// What failed deliveries cost is known to the next session.
+#[test]
+fn a_session_that_closes_writes_what_it_knows() {
+    let mut bench = Bench::idle();
+    bench.feed(1, hint(11));
+    bench.feed(2, Input::Unsent(0));
+    bench.feed(30_000, Input::Heard);
+    bench.feed(60_001, Input::Deadline);
+    let closed = bench.feed(60_002, Input::Gone);
+    let [Output::Commit(cursors, _)] = closed else { panic!("no commit: {closed:?}") };
+    assert_eq!(cursors[0].1.attempts[&Offset(11)], 1);
+    assert_eq!(bench.feed(60_003, Input::Committed(Ok(()))), [Output::Closed(None)]);
+}
+
+/// The page was read for the time before; it must not move the new place on.
+#[test]
+fn a_log_that_is_followed_anew_is_not_moved_on_by_an_older_read() {
+    let following = Following { log: inbox(), cursor: Cursor::after(EPOCH, Offset(4)), head: head(9) };
+    let mut bench = Bench::open(following.clone(), at(1_000_000_000), Options::default());
+    bench.feed(1, Input::Unfollowed(vec![inbox()]));
+    let cursor = Cursor::after(EPOCH, Offset(2));
+    bench.feed(2, Input::Followed(vec![Following { cursor, ..following }]));
+    let read = Output::Read { log: inbox(), after: Offset(2), entries: 4, bytes: 65_536 };
+    assert_eq!(bench.feed(3, page(5..=8, 9)), [read]);
+}
+
+#[test]
+fn a_cursor_of_too_many_ranges_takes_nothing_new_until_an_older_push_is_acked() {
+    let following = Following { log: inbox(), cursor: Cursor::after(EPOCH, Offset(10)), head: head(10) };
+    let options = Options { settled_spans_max: 2, ..Options::default() };
+    let mut bench = Bench::open(following, at(1_000_000_000), options);
+    bench.feed(1, hint(11));
+    bench.feed(1, hint(12));
+    bench.feed(1, Input::Unsent(0));
+    bench.feed(2, ack(1, &[(2, 2)]));
+    assert_eq!(bench.feed(3, hint(13)), [], "1 to 10 and 12: it is full, and does not read either");
+    let read = Output::Read { log: inbox(), after: Offset(12), entries: 4, bytes: 65_536 };
+    assert!(bench.feed(4, ack(2, &[(1, 1)])).contains(&read));
+}
