@@ -483,3 +483,20 @@ fn a_cursor_of_too_many_ranges_takes_nothing_new_until_an_older_push_is_acked() 
     let read = Output::Read { log: inbox(), after: Offset(12), entries: 4, bytes: 65_536 };
     assert!(bench.feed(4, ack(2, &[(1, 1)])).contains(&read));
 }
+
+/// No ack comes that would queue the log again.
+#[test]
+fn what_waited_for_bytes_is_read_when_they_are_on_the_wire() {
+    let following = Following { log: inbox(), cursor: Cursor::after(EPOCH, Offset(10)), head: head(10) };
+    let options = Options { unsent_bytes_max: 100, window_max: 9, ..Options::default() };
+    let mut bench = Bench::open(following, at(1_000_000_000), options);
+    bench.feed(1, Input::Update(Ticket(1), None, Some(9)));
+    for offset in [11, 12, 13] {
+        bench.feed(1, hint(offset));
+    }
+    let read = |after, entries| Output::Read { log: inbox(), after: Offset(after), entries, bytes: 100 };
+    assert_eq!(bench.feed(2, Input::Unsent(0)), [read(12, 7)], "after a hint");
+    bench.feed(3, page(13..=15, 15));
+    assert_eq!(bench.sent(), [(3, 13), (4, 14)]);
+    assert_eq!(bench.feed(4, Input::Unsent(0)), [read(14, 5)], "after a page");
+}
