@@ -36,6 +36,10 @@ const LAST_COMMIT: Duration = Duration::from_secs(10);
 /// hints keeps the link from its turn.
 const INPUTS_A_TURN: usize = 64;
 
+/// Subscribes and unsubscribes of one device that wait for their turn. Full: `store_busy`. A guess: as many as a
+/// connection has streams by default.
+const TOPICS_WAITING_MAX: usize = 32;
+
 /// What the store has answered.
 enum Done {
     Page(Option<Page>),
@@ -62,7 +66,8 @@ struct Connection<L> {
     session: Session,
     seat: Seat,
     work: FuturesUnordered<Pin<Box<dyn Future<Output = Done> + Send>>>,
-    /// Subscribes and unsubscribes, one at a time so that their order holds. Bounded by the streams of the connection.
+    /// Subscribes and unsubscribes, one at a time so that their order holds. At most [`TOPICS_WAITING_MAX`]: the streams
+    /// of the connection are no bound, a device may reset them and go on.
     topics: VecDeque<(Ticket, Request)>,
     topics_busy: bool,
     /// Received bytes that the session was told of.
@@ -323,6 +328,10 @@ impl<L: Link> Connection<L> {
             _ if self.session.over() => self.link.answer(ticket, Err(ended())),
             Request::Ack(ack) => self.feed(now, Input::Ack(ticket, ack)),
             Request::Update { urgency_floor, window } => self.feed(now, Input::Update(ticket, urgency_floor, window)),
+            Request::Subscribe(_) | Request::Unsubscribe(_) if self.topics.len() >= TOPICS_WAITING_MAX => {
+                let words = "more subscribes and unsubscribes wait than fit; try again in a moment";
+                self.link.answer(ticket, Err(Fault::new(Code::StoreBusy, words)));
+            }
             Request::Subscribe(_) | Request::Unsubscribe(_) => {
                 self.topics.push_back((ticket, request));
                 self.next_topics();
