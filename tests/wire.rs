@@ -8,7 +8,7 @@ use std::time::Duration;
 use prost::Message;
 use pushline::wire::device::Method;
 use pushline::wire::{grpc, pb};
-use support::device::{DATA, Device, GOAWAY, HEADERS, PING, Side, open};
+use support::device::{DATA, Device, GOAWAY, HEADERS, PING, Pushes, Side, open};
 use support::{Gateway, next, push, soon, to_user};
 
 /// P1.1, P1.2, P1.3, P1.7, P1.8, P1.9: one long stream and short ones on one connection; the long one's request carries
@@ -174,4 +174,28 @@ async fn a_silent_socket_does_not_hold_up_the_end() {
     let _client = gateway.client("ada", "phone").await;
     gateway.stop().await;
     drop(silent);
+}
+
+/// P1.8 to the letter: the one frame that opens the long stream, its HEADERS, carries the close flag itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_8_headers_alone_may_open_the_long_stream() {
+    let gateway = Gateway::start().await;
+    let device = Device::connect(gateway.devices, &gateway.ca).await;
+    let request = http::Request::post(format!("https://localhost{}", Method::Open.path()))
+        .header("content-type", "application/grpc")
+        .header("authorization", format!("Bearer {}", gateway.token("ada", "phone")))
+        .body(())
+        .expect("a request");
+    let mut requests = device.requests.clone().ready().await.expect("room for a stream");
+    let (response, stream) = requests.send_request(request, true).expect("a stream");
+    let mut pushes = Pushes::new(soon("a response", response).await.expect("a response").into_body());
+    assert!(matches!(pushes.next().await, Some(pb::open_response::Frame::Welcome(_))));
+    push(&mut gateway.backend().await, to_user("ada", "x")).await;
+    assert_eq!(pushes.push().await.payload, "x");
+    let frames = device.frames(stream.stream_id().as_u32());
+    let [opening] = &frames.iter().filter(|frame| frame.side == Side::Client).collect::<Vec<_>>()[..] else {
+        panic!("more than one frame: {frames:?}")
+    };
+    assert!(opening.kind == HEADERS && opening.closes());
+    assert!(frames.iter().all(|frame| frame.side == Side::Client || !frame.closes()));
 }

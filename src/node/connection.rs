@@ -30,7 +30,7 @@ use crate::store::{Commit, Error, Following};
 const FAREWELL: Duration = Duration::from_secs(3);
 
 /// How long a session that closes waits for its last commit.
-const LAST_COMMIT: Duration = Duration::from_secs(10);
+const LAST_COMMIT: Duration = Duration::from_secs(5);
 
 /// Inputs that are handled before the link is driven again: so what they send goes out in one write, and no crowd of
 /// hints keeps the link from its turn.

@@ -22,8 +22,9 @@ const SHARDS: usize = 64;
 /// What a device is told that comes too late.
 pub(crate) const DRAINING: &str = "the node is being drained; connect to another one or come back";
 
-/// How long a newer connection waits for the older one of its device to write its last acks.
-const TAKE_OVER_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a newer connection waits for the older one of its device to write its last acks: longer than the older one
+/// waits for them itself.
+const TAKE_OVER_PATIENCE: Duration = Duration::from_secs(8);
 
 /// Followers of logs, by mailbox id.
 type Followers = HashMap<LogId, HashMap<u64, Follower>>;

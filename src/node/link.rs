@@ -41,7 +41,8 @@ pub trait Link: Send + 'static {
     /// Sends a heartbeat; the peer's reply counts as received bytes. At most one is under way.
     fn ping(&mut self);
 
-    /// Ends the push stream after what was queued, refuses new requests, and closes when all is written. After it,
+    /// Ends the push stream after what was queued, refuses requests that were not answered, and closes when all is
+    /// written. After it,
     /// [`Link::poll_event`] is ready with [`Event::Gone`] once the last byte is out or the peer is gone.
     fn finish(&mut self);
 }

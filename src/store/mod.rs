@@ -258,7 +258,7 @@ pub trait Store: Send + Sync + 'static {
     /// one entry if there is one). Entries that expired by `now` are left out and count as looked at.
     fn read(&self, log: &LogId, after: Offset, entries: usize, bytes: usize, now: Timestamp) -> Answer<Page>;
 
-    /// Heads of logs, in the order asked.
+    /// Heads of logs, in the order asked. Neither this nor `read` ever tells of an older life of a log than it told before.
     fn heads(&self, logs: Vec<LogId>) -> Answer<Vec<Head>>;
 
     /// A device comes: it is recorded as seen `now`, made known if new (its inbox cursor begins before the first entry),

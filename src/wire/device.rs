@@ -165,7 +165,8 @@ pub fn answer(answer: &Answer) -> Bytes {
 /// # Errors
 /// A [`Fault`] that tells the device what is wrong.
 pub fn open(body: Bytes, limit: usize, bearer: Option<&str>) -> Result<Open, Fault> {
-    let request: pb::OpenRequest = message(body, limit)?;
+    // A device may close its side with the very HEADERS that open the stream (P1.8 to the letter), and wish for nothing.
+    let request: pb::OpenRequest = if body.is_empty() { pb::OpenRequest::default() } else { message(body, limit)? };
     let urgency_floor = urgency_floor(request.urgency_floor)?.unwrap_or(Urgency::VeryLow);
     let device = match request.device.as_str() {
         "" => None,

@@ -9,12 +9,16 @@ use crate::model::fault::{Code, Fault};
 use crate::model::frame::{Ack, Answer, Ticket, Verdict};
 use crate::model::log::LogId;
 
+/// Acks that may wait for a commit that is out. A guess: far more than the streams of a connection.
+const WAITING_MAX: usize = 1024;
+
 /// Acks on their way to the store.
 #[derive(Debug, Default)]
 pub(super) struct Settling {
     /// Requests that the commit that is out will answer, and the logs it writes; `None` while no commit is out.
     under_way: Option<UnderWay>,
-    /// Requests that the next commit will answer. Bounded by the streams of the connection.
+    /// Requests that the next commit will answer. Bounded by [`WAITING_MAX`]: a device that resets its streams may send
+    /// more than it has.
     waiting: Vec<(Ticket, Answer)>,
     /// Messages given up and not yet committed. Bounded by the window.
     dead: Vec<Dead>,
@@ -33,6 +37,10 @@ impl Session {
     pub(super) fn ack(&mut self, now: Now, ticket: Ticket, ack: &Ack, out: &mut Vec<Output>) {
         if let Err(fault) = self.check(ack) {
             return out.push(Output::Answer(ticket, Err(fault)));
+        }
+        if self.settling.waiting.len() >= WAITING_MAX {
+            let words = "more acks wait for the store than may; send fewer, with more ranges each";
+            return out.push(Output::Answer(ticket, Err(Fault::new(Code::StoreBusy, words))));
         }
         let (mut settled, mut named) = (0, 0_u64);
         for &(from, upto) in &ack.acked {

@@ -500,3 +500,15 @@ fn what_waited_for_bytes_is_read_when_they_are_on_the_wire() {
     assert_eq!(bench.sent(), [(3, 13), (4, 14)]);
     assert_eq!(bench.feed(4, Input::Unsent(0)), [read(14, 5)], "after a page");
 }
+
+#[test]
+fn acks_that_wait_for_a_stuck_store_are_bounded() {
+    let mut bench = Bench::idle();
+    bench.feed(1, hint(11));
+    bench.feed(2, ack(0, &[(1, 1)]));
+    for ticket in 1..=1024 {
+        assert_eq!(bench.feed(3, ack(ticket, &[(1, 1)])), []);
+    }
+    let refused = bench.feed(4, ack(1025, &[(1, 1)]));
+    assert!(matches!(refused, [Output::Answer(_, Err(fault))] if fault.code == Code::StoreBusy), "{refused:?}");
+}

@@ -239,8 +239,13 @@ impl Edge {
         self.push.as_ref().map_or(0, |push| push.queued)
     }
 
-    /// Ends the push stream with a gRPC status when all that waits is written, and the connection after it.
-    pub(super) fn end_push(&mut self, status: u16) {
+    /// Ends the push stream with a gRPC status when all that waits is written, and the connection after it. Requests
+    /// that were handed out and not answered are refused with `fault`: nobody will answer them any more.
+    pub(super) fn end_push(&mut self, status: u16, fault: &Fault) {
+        let handed_out = self.shorts.iter().filter(|short| short.reading.is_none()).map(|short| short.id);
+        for id in handed_out.collect::<Vec<_>>() {
+            self.refuse(id, fault);
+        }
         if let Some(push) = self.push.as_mut() {
             push.ending = Some(status);
         }

@@ -3,7 +3,7 @@
 use std::task::{Context, Poll};
 
 use crate::model::close::CloseReason;
-use crate::model::fault::{Fault, Grpc};
+use crate::model::fault::{Code, Fault, Grpc};
 use crate::model::frame::{Answer, Frame, Ticket};
 use crate::node::link::{Event, Link};
 use crate::transport::native::edge::{self, Edge};
@@ -87,7 +87,8 @@ impl Link for NativeLink {
     }
 
     fn finish(&mut self) {
-        self.edge.end_push(self.status);
+        let ended = Fault::new(Code::SessionEnded, "the session has ended; open another connection");
+        self.edge.end_push(self.status, &ended);
     }
 }
 
