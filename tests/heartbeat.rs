@@ -117,7 +117,7 @@ async fn p1_11_p1_12_a_black_hole_is_noticed_by_both_and_costs_no_push() {
         .expect("alive");
     let noticed = clock.now().moment.since(swallowed);
     // The bound that matters is exact and tested with a given clock; this one leaves room for a slow machine.
-    assert!(noticed < (INTERVAL + TIMEOUT) * 5, "the client noticed after {noticed:?}");
+    assert!(noticed < (INTERVAL + TIMEOUT) * 20, "the client noticed after {noticed:?}");
     let server_noticed = async {
         while metric(&gateway, "pushline_sessions_closed_total{reason=\"heartbeat_timeout\"}").await < 1.0 {
             tokio::task::yield_now().await;
