@@ -247,6 +247,8 @@ impl World {
             Following { log, cursor, head }
         });
         let following: Vec<_> = following.collect();
+        // Each log that is followed is a reason to look into it.
+        let reasons_to_look = following.len() as u64;
         let picky = self.devices[number].picky;
         let floor =
             if picky && !self.well { self.rng.choice(Urgency::ALL).expect("not empty") } else { Urgency::VeryLow };
@@ -283,7 +285,7 @@ impl World {
             asked_acks: BTreeMap::new(),
             hints: VecDeque::new(),
             closed: false,
-            reasons_to_look: 1,
+            reasons_to_look,
             idle_reads: 0,
         });
         self.perform(number, out);
