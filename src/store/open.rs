@@ -19,8 +19,8 @@ pub struct Options {
     pub queue_bytes_max: usize,
     /// Bytes of tables kept in memory for reads.
     pub cache_bytes: u64,
-    /// Bytes that each of the two tables gathers in memory before it is written out. More mean fewer, larger writes, and
-    /// a longer start after a crash. Fixed when the folder is made.
+    /// Bytes that the table gathers in memory before they are written out. More mean fewer, larger writes, and a longer
+    /// start after a crash. Fixed when the folder is made.
     pub memtable_bytes: u64,
 }
 

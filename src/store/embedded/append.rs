@@ -5,7 +5,7 @@
 //! a collapse key adds one, an idempotency key two. Keys and values without the body are about 300 bytes.
 
 use super::record::{self, Fate};
-use super::tables::{Table, View};
+use super::tables::View;
 use super::writer::Writer;
 use super::{key, read};
 use crate::model::clock::Timestamp;
@@ -54,7 +54,7 @@ impl Writer {
     fn repeated(&self, append: &Append) -> Result<Option<Appended>, Error> {
         let Some(idempotency) = &append.idempotency else { return Ok(None) };
         let key = key::repeat(append.log.tenant(), &idempotency.key);
-        let Some(bytes) = self.staged.get(Table::Records, &key)? else { return Ok(None) };
+        let Some(bytes) = self.staged.get(&key)? else { return Ok(None) };
         let known = record::Repeat::decode(&bytes)?;
         if append.now >= known.first.accepted_at + self.limits.idempotency_window {
             return Ok(None);
@@ -69,7 +69,7 @@ impl Writer {
     fn twin(&self, append: &Append) -> Result<Option<record::Message>, Error> {
         let Some(text) = &append.collapse_key else { return Ok(None) };
         let key = key::collapse(&append.log, append.device.as_ref(), text);
-        let Some(bytes) = self.staged.get(Table::Records, &key)? else { return Ok(None) };
+        let Some(bytes) = self.staged.get(&key)? else { return Ok(None) };
         let twin = read::message(&self.staged, append.log.tenant(), record::decode_collapse(&bytes)?)?;
         Ok(twin.filter(|twin| twin.fate == Fate::Standing && twin.expires_at > append.now))
     }
@@ -79,7 +79,7 @@ impl Writer {
         let key = key::repeat(append.log.tenant(), &idempotency.key);
         self.put_due(append.now + self.limits.idempotency_window, key::Purpose::Forget, &key);
         let repeat = record::Repeat { fingerprint: idempotency.fingerprint, first: *appended };
-        self.staged.put(Table::Records, key, repeat.encode());
+        self.staged.put(key, repeat.encode());
     }
 
     fn put_message(&mut self, append: Append, appended: &Appended) {
@@ -87,15 +87,15 @@ impl Writer {
         let Append { log, urgency, device, collapse_key, body, .. } = append;
         if let Some(text) = &collapse_key {
             let key = key::collapse(&log, device.as_ref(), text);
-            self.staged.put(Table::Records, key, id.as_bytes().to_vec());
+            self.staged.put(key, id.as_bytes().to_vec());
         }
         let entry = Entry { offset, id, accepted_at, expires_at, urgency, device: device.clone(), body };
-        self.staged.put(Table::Entries, key::entry(&log, offset), record::encode_entry(&entry));
+        self.staged.put(key::entry(&log, offset), record::encode_entry(&entry));
         let fate = Fate::Standing;
         let message = record::Message { id, log, epoch, offset, accepted_at, expires_at, device, collapse_key, fate };
         let key = message.key();
         self.put_due(expires_at, key::Purpose::Expire, &key);
-        self.staged.put(Table::Records, key, message.encode());
+        self.staged.put(key, message.encode());
     }
 
     /// The log's record, or one for a new life. A new one is staged only when the caller puts it.
@@ -113,9 +113,9 @@ impl Writer {
     pub(super) fn put_log(&mut self, id: &LogId, log: &record::Log) {
         let key = key::log(id);
         if log.entries == 0 && log.followers == 0 {
-            self.staged.remove(Table::Records, key);
+            self.staged.remove(key);
         } else {
-            self.staged.put(Table::Records, key, log.encode());
+            self.staged.put(key, log.encode());
         }
     }
 
@@ -125,7 +125,7 @@ impl Writer {
         if key < self.due_from {
             self.due_from.clone_from(&key);
         }
-        self.staged.put(Table::Records, key, Vec::new());
+        self.staged.put(key, Vec::new());
     }
 }
 

@@ -1,7 +1,7 @@
 //! Devices that come, leave, follow topics and settle messages. It knows no connections.
 
 use super::record;
-use super::tables::{Table, View};
+use super::tables::View;
 use super::writer::Writer;
 use super::{key, read};
 use crate::model::clock::Timestamp;
@@ -64,7 +64,7 @@ impl Writer {
         }
         if added > 0 {
             device.subscriptions = total;
-            self.staged.put(Table::Records, key::device(receiver), device.encode());
+            self.staged.put(key::device(receiver), device.encode());
             self.sync = true;
         }
         Ok((read::following(&self.staged, cursors)?, total))
@@ -80,7 +80,7 @@ impl Writer {
                 self.sync = true;
             }
         }
-        self.staged.put(Table::Records, key::device(receiver), device.encode());
+        self.staged.put(key::device(receiver), device.encode());
         Ok(device.subscriptions)
     }
 
@@ -108,7 +108,7 @@ impl Writer {
             {
                 full.from = full.from.min(Offset(lowest));
             }
-            self.staged.put(Table::Records, key::cursor(&receiver, &log), record::encode_cursor(&merged));
+            self.staged.put(key::cursor(&receiver, &log), record::encode_cursor(&merged));
         }
         for dead in dead.into_iter().filter(|dead| !void.contains(&dead.log)) {
             self.put_letter(&receiver, dead)?;
@@ -124,7 +124,7 @@ impl Writer {
             // Entries that waited for this device alone can go now.
             self.full.remove(log);
         }
-        self.staged.remove(Table::Records, key::device(receiver));
+        self.staged.remove(key::device(receiver));
         Ok(cursors.len() + 1)
     }
 
@@ -137,7 +137,7 @@ impl Writer {
         self.follow(receiver, &inbox, |log| Cursor::after(log.head.epoch, Offset::ZERO))?;
         let key = key::device(receiver);
         self.put_due(now + self.limits.device_absence_max / 2, key::Purpose::Absence, &key);
-        self.staged.put(Table::Records, key, record::Device { seen: now, subscriptions: 0 }.encode());
+        self.staged.put(key, record::Device { seen: now, subscriptions: 0 }.encode());
         self.sync = true;
         Ok(())
     }
@@ -145,7 +145,7 @@ impl Writer {
     fn put_seen(&mut self, receiver: &Receiver, mut device: record::Device, now: Timestamp) {
         // A clock that went back must not make a device look absent.
         device.seen = device.seen.max(now);
-        self.staged.put(Table::Records, key::device(receiver), device.encode());
+        self.staged.put(key::device(receiver), device.encode());
     }
 
     fn follow(
@@ -158,12 +158,12 @@ impl Writer {
         log.followers += 1;
         let cursor = start(&log);
         self.put_log(id, &log);
-        self.staged.put(Table::Records, key::cursor(receiver, id), record::encode_cursor(&cursor));
+        self.staged.put(key::cursor(receiver, id), record::encode_cursor(&cursor));
         Ok(cursor)
     }
 
     fn unfollow(&mut self, receiver: &Receiver, id: &LogId) -> Result<(), Error> {
-        self.staged.remove(Table::Records, key::cursor(receiver, id));
+        self.staged.remove(key::cursor(receiver, id));
         if let Some(mut log) = read::log(&self.staged, id)? {
             log.followers = log.followers.saturating_sub(1);
             self.put_log(id, &log);
@@ -176,13 +176,13 @@ impl Writer {
         if read::cursor(&self.staged, receiver, &dead.log)?.is_none() {
             return Ok(());
         }
-        let Some(bytes) = self.staged.get(Table::Entries, &key::entry(&dead.log, dead.offset))? else { return Ok(()) };
+        let Some(bytes) = self.staged.get(&key::entry(&dead.log, dead.offset))? else { return Ok(()) };
         let entry = record::decode_entry(dead.offset, &bytes)?;
         let key = key::letter(&receiver.tenant, entry.id, &receiver.user, &receiver.device);
         let forget_at = entry.expires_at + self.limits.tombstone_ttl;
         self.put_due(forget_at, key::Purpose::Forget, &key);
         let Dead { attempts, reason, at, .. } = dead;
-        self.staged.put(Table::Records, key, record::Letter { attempts, at, forget_at, reason }.encode());
+        self.staged.put(key, record::Letter { attempts, at, forget_at, reason }.encode());
         Ok(())
     }
 }

@@ -1,7 +1,8 @@
-//! Keys of the two tables: what sorts where. It does not know what the values hold.
+//! Keys of the table: what sorts where. It does not know what the values hold.
 //!
-//! Names end with a NUL, which no name contains, so that no name is a prefix of another's keys. A key of the records
-//! table begins with a letter for its kind, then the tenant. Numbers are big-endian, so that keys sort by them.
+//! A key begins with a letter for its kind, so that entries, which are large and read in order, lie apart from the rest;
+//! then comes the tenant. Names end with a NUL, which no name contains, so that no name is a prefix of another's keys.
+//! Numbers are big-endian, so that keys sort by them.
 
 use crate::model::clock::Timestamp;
 use crate::model::id::{DeviceId, MessageId, Receiver, TenantId, TopicName, UserId};
@@ -18,6 +19,7 @@ pub(super) const REPEAT: u8 = b'I';
 /// Kind of a dead letter's record.
 pub(super) const LETTER: u8 = b'L';
 
+const ENTRY: u8 = b'E';
 const LOG: u8 = b'H';
 const COLLAPSE: u8 = b'K';
 const DEVICE: u8 = b'D';
@@ -38,9 +40,10 @@ pub(super) enum Purpose {
     Forget,
 }
 
-/// An entry of a log, in the entries table.
+/// An entry of a log.
 pub(super) fn entry(log: &LogId, offset: Offset) -> Vec<u8> {
     let mut key = Vec::with_capacity(64);
+    key.push(ENTRY);
     push_log(&mut key, log);
     key.extend_from_slice(&offset.0.to_be_bytes());
     key

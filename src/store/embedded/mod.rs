@@ -46,7 +46,7 @@ pub struct Bounds {
     pub queue_bytes_max: usize,
     /// Bytes of tables kept in memory for reads.
     pub cache_bytes: u64,
-    /// Bytes that each of the two tables gathers in memory before it is written out. Fixed when the folder is made.
+    /// Bytes that the table gathers in memory before they are written out. Fixed when the folder is made.
     pub memtable_bytes: u64,
 }
 
@@ -217,7 +217,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::command::{Breakage, Command};
-    use super::tables::{Table, Tables};
+    use super::tables::Tables;
     use super::{Bounds, Embedded, KEY_BYTES_MAX, key};
     use crate::model::clock::Timestamp;
     use crate::model::cursor::Cursor;
@@ -351,7 +351,7 @@ mod tests {
         drop(embedded(folder.path()));
         let rewrite = |value: Option<&[u8]>| {
             let tables = Tables::open(folder.path(), 1 << 20, 1 << 20).unwrap();
-            let change = |key: &[u8], value: Option<&[u8]>| (Table::Records, key.to_vec(), value.map(Into::into));
+            let change = |key: &[u8], value: Option<&[u8]>| (key.to_vec(), value.map(Into::into));
             let changes = [change(key::FORMAT, value), change(b"other", Some(b""))];
             tables.write(changes.into_iter(), true).unwrap();
         };
@@ -467,10 +467,8 @@ mod tests {
         // A step may put something that is over as well; the next one finds it.
         let late = Timestamp::from_millis(u64::MAX / 2);
         while store.sweep(late).await.unwrap().more {}
-        for (table, expected) in [(Table::Entries, vec![]), (Table::Records, vec![key::FORMAT.to_vec()])] {
-            let rows = store.tables.latest_range(table, &[0], &[255]);
-            assert_eq!(rows.map(|row| row.unwrap().0.to_vec()).collect::<Vec<_>>(), expected);
-        }
+        let rows = store.tables.latest_range(&[0], &[255]);
+        assert_eq!(rows.map(|row| row.unwrap().0.to_vec()).collect::<Vec<_>>(), [key::FORMAT.to_vec()]);
     }
 
     #[tokio::test]
@@ -478,7 +476,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         drop(embedded(folder.path()));
         let tables = Tables::open(folder.path(), 1 << 20, 1 << 20).unwrap();
-        let change = (Table::Records, key::log(&log()), Some([255].into()));
+        let change = (key::log(&log()), Some([255].into()));
         tables.write(std::iter::once(change), true).unwrap();
         drop(tables);
         let store = embedded(folder.path());

@@ -2,7 +2,7 @@
 //! changes nothing.
 
 use super::record::{self, Fate};
-use super::tables::{Table, View};
+use super::tables::View;
 use super::{key, tables};
 use crate::model::clock::Timestamp;
 use crate::model::cursor::Cursor;
@@ -17,7 +17,7 @@ const WALKED_MAX: usize = 1_024;
 
 /// A log's record; `None` for a log that does not exist.
 pub(super) fn log(view: &impl View, id: &LogId) -> Result<Option<record::Log>, Error> {
-    view.get(Table::Records, &key::log(id))?.map(|bytes| record::Log::decode(&bytes)).transpose()
+    view.get(&key::log(id))?.map(|bytes| record::Log::decode(&bytes)).transpose()
 }
 
 /// A log's head; the default one for a log that does not exist.
@@ -27,31 +27,31 @@ pub(super) fn head(view: &impl View, id: &LogId) -> Result<Head, Error> {
 
 /// A message's record.
 pub(super) fn message(view: &impl View, tenant: &TenantId, id: MessageId) -> Result<Option<record::Message>, Error> {
-    let bytes = view.get(Table::Records, &key::message(tenant, id))?;
+    let bytes = view.get(&key::message(tenant, id))?;
     bytes.map(|bytes| record::Message::decode(tenant, id, &bytes)).transpose()
 }
 
 /// A device's record.
 pub(super) fn device(view: &impl View, receiver: &Receiver) -> Result<Option<record::Device>, Error> {
-    view.get(Table::Records, &key::device(receiver))?.map(|bytes| record::Device::decode(&bytes)).transpose()
+    view.get(&key::device(receiver))?.map(|bytes| record::Device::decode(&bytes)).transpose()
 }
 
 /// The known devices of a user.
 pub(super) fn devices(view: &impl View, tenant: &TenantId, user: &UserId) -> Result<Vec<Receiver>, Error> {
-    let rows = view.prefix(Table::Records, &key::devices(tenant, user));
+    let rows = view.prefix(&key::devices(tenant, user));
     rows.map(|row| key::receiver_of(&row?.0)).collect()
 }
 
 /// The cursor of a device in a log that it follows.
 pub(super) fn cursor(view: &impl View, receiver: &Receiver, log: &LogId) -> Result<Option<Cursor>, Error> {
-    let bytes = view.get(Table::Records, &key::cursor(receiver, log))?;
+    let bytes = view.get(&key::cursor(receiver, log))?;
     bytes.map(|bytes| record::decode_cursor(&bytes)).transpose()
 }
 
 /// All logs that a device follows with its cursors, the inbox first.
 pub(super) fn cursors(view: &impl View, receiver: &Receiver) -> Result<Vec<(LogId, Cursor)>, Error> {
     let prefix = key::cursors(receiver);
-    let rows = view.prefix(Table::Records, &prefix);
+    let rows = view.prefix(&prefix);
     rows.map(|row| {
         let (key, value) = row?;
         Ok((key::log_of(&key, prefix.len(), &receiver.tenant)?, record::decode_cursor(&value)?))
@@ -67,8 +67,8 @@ pub(super) fn following(view: &impl View, cursors: Vec<(LogId, Cursor)>) -> Resu
 
 /// The entries from one offset on up to the head, expired ones included.
 ///
-/// What stands beyond the head is left over: the tables are written out each for itself, so a power cut that costs
-/// relaxed pushes can leave their entries without the rest. Their offsets are given again.
+/// None should stand beyond the head, but it is not left to chance: its offset would be given again, and a session that
+/// had seen it would take that one for settled.
 pub(super) fn entries<'a>(
     view: &'a impl View,
     log: &LogId,
@@ -76,7 +76,7 @@ pub(super) fn entries<'a>(
     head: &Head,
 ) -> impl Iterator<Item = Result<Entry, Error>> + 'a {
     let (from, before) = (key::entry(log, from), key::after(&key::entry(log, head.last)));
-    view.range(Table::Entries, &from, &before).map(decode_row)
+    view.range(&from, &before).map(decode_row)
 }
 
 /// See [`crate::store::Store::read`].
@@ -125,7 +125,7 @@ pub(super) fn outcome(
     if forget_at(&message) <= now {
         return Ok(None);
     }
-    let found = view.get(Table::Entries, &key::entry(&message.log, message.offset))?;
+    let found = view.get(&key::entry(&message.log, message.offset))?;
     let found = found.map(|bytes| record::decode_entry(message.offset, &bytes)).transpose()?;
     // Another life of the log may have given the offset again.
     let entry = found.filter(|entry| entry.id == id && !entry.expired(now));
@@ -169,7 +169,7 @@ fn outcomes(view: &impl View, tenant: &TenantId, message: &record::Message) -> R
 /// The devices that a message was given up for.
 fn dead(view: &impl View, tenant: &TenantId, id: MessageId) -> Result<Vec<DeviceOutcome>, Error> {
     let prefix = key::letters(tenant, id);
-    let rows = view.prefix(Table::Records, &prefix);
+    let rows = view.prefix(&prefix);
     rows.map(|row| {
         let (key, value) = row?;
         let (user, device): (UserId, DeviceId) = key::device_of(&key, prefix.len())?;
@@ -193,7 +193,7 @@ mod tests {
     use crate::model::id::{MessageId, TenantId, UserId};
     use crate::model::log::{LogId, Offset};
     use crate::model::message::{Durability, Entry, Urgency};
-    use crate::store::embedded::tables::{Table, Tables};
+    use crate::store::embedded::tables::Tables;
     use crate::store::open::{Options, open};
     use crate::store::{Append, Store};
 
@@ -213,8 +213,7 @@ mod tests {
         store.append(append).await.unwrap().offset
     }
 
-    /// The tables are written out each for itself: after a power cut that cost relaxed pushes, entries may stand beyond
-    /// the head. A session that saw them would take the places that are given again for settled.
+    /// A session that saw them would take the places that are given again for settled.
     #[tokio::test]
     async fn entries_beyond_the_head_do_not_exist() {
         let log = LogId::Inbox(TenantId::new("acme").unwrap(), UserId::new("ann").unwrap());
@@ -232,7 +231,7 @@ mod tests {
                 device: None,
                 body: Bytes::from_static(&[9]),
             };
-            (Table::Entries, key::entry(&log, entry.offset), Some(record::encode_entry(&entry).into()))
+            (key::entry(&log, entry.offset), Some(record::encode_entry(&entry).into()))
         });
         tables.write(left_over, true).unwrap();
         drop(tables);

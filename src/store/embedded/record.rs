@@ -13,7 +13,7 @@ use crate::model::ranges::Ranges;
 use crate::store::{Appended, Error};
 
 /// The format of all records. Another number in a folder means that this program cannot read it.
-pub(super) const FORMAT: u8 = 1;
+pub(super) const FORMAT: u8 = 2;
 
 /// A log's record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::record::{self, Fate};
-use super::tables::{Table, View};
+use super::tables::View;
 use super::writer::Writer;
 use super::{key, read};
 use crate::model::clock::Timestamp;
@@ -178,7 +178,7 @@ impl Writer {
         let Some(mut message) = message.filter(|message| message.fate == Fate::Standing) else {
             // It left the log already, and a power cut undid the removal of the entry alone: the tables are written out
             // each for itself. It is not counted among the entries any more.
-            self.staged.remove(Table::Entries, key::entry(log_id, victim.offset));
+            self.staged.remove(key::entry(log_id, victim.offset));
             return Ok(());
         };
         if message.expires_at <= now {
@@ -192,24 +192,24 @@ impl Writer {
     }
 
     fn remove_entry(&mut self, message: &record::Message, log: &mut record::Log) {
-        self.staged.remove(Table::Entries, key::entry(&message.log, message.offset));
-        self.staged.remove(Table::Records, key::due(message.expires_at, key::Purpose::Expire, &message.key()));
+        self.staged.remove(key::entry(&message.log, message.offset));
+        self.staged.remove(key::due(message.expires_at, key::Purpose::Expire, &message.key()));
         log.entries = log.entries.saturating_sub(1);
     }
 
     fn put_tombstone(&mut self, message: &record::Message) {
         let key = message.key();
         self.put_due(forget_at(&self.limits, message), key::Purpose::Forget, &key);
-        self.staged.put(Table::Records, key, message.encode());
+        self.staged.put(key, message.encode());
     }
 
     /// Forgets the collapse key of an entry that goes, unless a newer entry has it.
     fn forget_collapse_key(&mut self, message: &record::Message) -> Result<(), Error> {
         let Some(text) = &message.collapse_key else { return Ok(()) };
         let key = key::collapse(&message.log, message.device.as_ref(), text);
-        let newest = self.staged.get(Table::Records, &key)?.map(|bytes| record::decode_collapse(&bytes)).transpose()?;
+        let newest = self.staged.get(&key)?.map(|bytes| record::decode_collapse(&bytes)).transpose()?;
         if newest == Some(message.id) {
-            self.staged.remove(Table::Records, key);
+            self.staged.remove(key);
         }
         Ok(())
     }
@@ -231,7 +231,7 @@ mod tests {
     use crate::model::id::{MessageId, TenantId, TopicName};
     use crate::model::log::{LogId, Offset};
     use crate::model::message::{Durability, Urgency};
-    use crate::store::embedded::tables::{Table, Tables};
+    use crate::store::embedded::tables::Tables;
     use crate::store::open::{Options, open};
     use crate::store::{Append, Limits, Store};
 
@@ -264,7 +264,7 @@ mod tests {
         drop(store);
         let tables = Tables::open(folder.path(), 1 << 20, 1 << 20).unwrap();
         let record = key::message(&tenant, MessageId::from_bytes([1; 16]));
-        tables.write(std::iter::once((Table::Records, record, None)), true).unwrap();
+        tables.write(std::iter::once((record, None)), true).unwrap();
         drop(tables);
 
         let store = open(&options).unwrap();

@@ -8,80 +8,60 @@ use std::ops::Bound;
 
 use fjall::Slice;
 
-use super::tables::{Row, Rows, Table, Tables, View};
+use super::tables::{Row, Rows, Tables, View};
 use crate::store::Error;
 
 /// The database with a batch of changes on top. One thread has it.
 pub(super) struct Staged {
     /// What is on disk.
     tables: Tables,
-    /// New values of keys of the entries table; none for a key that goes.
-    entries: Changes,
-    /// The same for the records table.
-    records: Changes,
+    /// New values of keys; none for a key that goes.
+    changes: BTreeMap<Vec<u8>, Option<Slice>>,
 }
-
-type Changes = BTreeMap<Vec<u8>, Option<Slice>>;
 
 impl Staged {
     /// No changes yet.
     pub(super) fn new(tables: Tables) -> Self {
-        Self { tables, entries: Changes::new(), records: Changes::new() }
+        Self { tables, changes: BTreeMap::new() }
     }
 
     /// Sets a key.
-    pub(super) fn put(&mut self, table: Table, key: Vec<u8>, value: Vec<u8>) {
-        self.changes_mut(table).insert(key, Some(value.into()));
+    pub(super) fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.changes.insert(key, Some(value.into()));
     }
 
     /// Removes a key.
-    pub(super) fn remove(&mut self, table: Table, key: Vec<u8>) {
-        self.changes_mut(table).insert(key, None);
+    pub(super) fn remove(&mut self, key: Vec<u8>) {
+        self.changes.insert(key, None);
     }
 
     /// Writes the changes, all or none, and begins anew.
     pub(super) fn write(&mut self, sync: bool) -> Result<(), Error> {
-        let entries = mem::take(&mut self.entries).into_iter().map(|(key, value)| (Table::Entries, key, value));
-        let records = mem::take(&mut self.records).into_iter().map(|(key, value)| (Table::Records, key, value));
-        self.tables.write(entries.chain(records), sync)
+        self.tables.write(mem::take(&mut self.changes), sync)
     }
 
     /// Bytes on disk.
     pub(super) fn disk_bytes(&self) -> Result<u64, Error> {
         self.tables.disk_bytes()
     }
-
-    fn changes(&self, table: Table) -> &Changes {
-        match table {
-            Table::Entries => &self.entries,
-            Table::Records => &self.records,
-        }
-    }
-
-    fn changes_mut(&mut self, table: Table) -> &mut Changes {
-        match table {
-            Table::Entries => &mut self.entries,
-            Table::Records => &mut self.records,
-        }
-    }
 }
 
 impl View for Staged {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Slice>, Error> {
-        match self.changes(table).get(key) {
+    fn get(&self, key: &[u8]) -> Result<Option<Slice>, Error> {
+        match self.changes.get(key) {
             Some(change) => Ok(change.clone()),
-            None => self.tables.latest(table, key),
+            None => self.tables.latest(key),
         }
     }
 
-    fn range(&self, table: Table, from: &[u8], before: &[u8]) -> Rows<'_> {
+    fn range(&self, from: &[u8], before: &[u8]) -> Rows<'_> {
         if from >= before {
             return Box::new(std::iter::empty());
         }
         let bounds = (Bound::Included(from), Bound::Excluded(before));
         Box::new(Merged {
-            below: self.tables.latest_range(table, from, before).peekable(),
-            above: self.changes(table).range::<[u8], _>(bounds).peekable(),
+            below: self.tables.latest_range(from, before).peekable(),
+            above: self.changes.range::<[u8], _>(bounds).peekable(),
         })
     }
 }
@@ -120,7 +100,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::Staged;
-    use crate::store::embedded::tables::{Table, Tables, View};
+    use crate::store::embedded::tables::{Tables, View};
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
@@ -135,21 +115,21 @@ mod tests {
                 match value {
                     Some(value) => {
                         plain.insert(key, value);
-                        staged.put(Table::Entries, vec![key], vec![value]);
+                        staged.put(vec![key], vec![value]);
                     }
                     None => {
                         plain.remove(&key);
-                        staged.remove(Table::Entries, vec![key]);
+                        staged.remove(vec![key]);
                     }
                 }
                 if write {
                     staged.write(false).unwrap();
                 }
-                let rows = staged.range(Table::Entries, &[2], &[9]).map(Result::unwrap);
+                let rows = staged.range(&[2], &[9]).map(Result::unwrap);
                 let rows: Vec<_> = rows.map(|(key, value)| (key[0], value[0])).collect();
                 let expected: Vec<_> = plain.range(2..9).map(|(&key, &value)| (key, value)).collect();
                 prop_assert_eq!(rows, expected);
-                let found = staged.get(Table::Entries, &[key]).unwrap().map(|value| value[0]);
+                let found = staged.get(&[key]).unwrap().map(|value| value[0]);
                 prop_assert_eq!(found, plain.get(&key).copied());
             }
         }

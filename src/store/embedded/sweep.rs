@@ -5,7 +5,7 @@ use super::key::{self, Purpose};
 use super::read;
 use super::record::{self, Fate};
 use super::retention::forget_at;
-use super::tables::{Table, View};
+use super::tables::View;
 use super::writer::Writer;
 use crate::model::clock::Timestamp;
 use crate::store::{Error, Swept};
@@ -18,7 +18,7 @@ impl Writer {
     /// See [`crate::store::Store::sweep`].
     pub(super) fn sweep(&mut self, now: Timestamp) -> Result<Swept, Error> {
         let before = key::due_from(Timestamp::from_millis(now.as_millis().saturating_add(1)));
-        let rows = self.staged.range(Table::Records, &self.due_from, &before).take(STEP_RECORDS_MAX);
+        let rows = self.staged.range(&self.due_from, &before).take(STEP_RECORDS_MAX);
         let due = rows.map(|row| Ok(row?.0.to_vec())).collect::<Result<Vec<_>, Error>>()?;
         let (mut swept, mut touched) = (Swept::default(), 0);
         let all = due.len() < STEP_RECORDS_MAX;
@@ -35,7 +35,7 @@ impl Writer {
                 Purpose::Forget => self.sweep_record(target, now, &mut swept)?,
                 Purpose::Absence => touched += self.sweep_device(target, now, &mut swept)?,
             }
-            self.staged.remove(Table::Records, key);
+            self.staged.remove(key);
         }
         // What was put there meanwhile, by this step as well, has moved the beginning back.
         swept.more = self.due_from < before;
@@ -57,7 +57,7 @@ impl Writer {
     }
 
     fn sweep_record(&mut self, target: &[u8], now: Timestamp, swept: &mut Swept) -> Result<(), Error> {
-        let Some(bytes) = self.staged.get(Table::Records, target)? else { return Ok(()) };
+        let Some(bytes) = self.staged.get(target)? else { return Ok(()) };
         let over_at = match target.first() {
             Some(&key::MESSAGE) => {
                 let (tenant, id) = key::message_of(target)?;
@@ -71,7 +71,7 @@ impl Writer {
             // Written anew since, or the limits have changed.
             self.put_due(over_at, Purpose::Forget, target);
         } else {
-            self.staged.remove(Table::Records, target.to_vec());
+            self.staged.remove(target.to_vec());
             swept.forgotten += 1;
         }
         Ok(())
@@ -85,7 +85,7 @@ impl Writer {
         let absence_max = self.limits.device_absence_max;
         let look_again = if self.present.contains_key(&receiver) {
             device.seen = device.seen.max(now);
-            self.staged.put(Table::Records, target.to_vec(), device.encode());
+            self.staged.put(target.to_vec(), device.encode());
             now + absence_max / 2
         } else if device.seen + absence_max > now {
             device.seen + absence_max

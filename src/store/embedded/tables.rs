@@ -1,5 +1,12 @@
-//! The database in the data folder: two tables, opened, read and written whole batches at a time. It does not know what
+//! The database in the data folder: one table, opened, read and written whole batches at a time. It does not know what
 //! the keys and values mean.
+//!
+//! After a power cut the table is as it was after some batch, with all before that and none after it: at the least
+//! after the last batch that was synced. It is one table for this. The database keeps a batch in its journal and in
+//! memory; it seals that memory between two batches only, writes out at once all that is sealed, and takes from the
+//! journal at start what comes after that, up to where the journal ends or is damaged. The journal is synced before,
+//! but not for what was sealed meanwhile, so what is written out may be ahead of what is left of the journal. Of
+//! several tables each would be ahead by as much as it likes, and a batch for two of them could be undone in one.
 
 use std::path::Path;
 
@@ -7,15 +14,6 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Sl
 
 use super::{key, record};
 use crate::store::Error;
-
-/// Which table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Table {
-    /// The entries of all logs: written once, read in order, large.
-    Entries,
-    /// Everything else: small, much of it overwritten often.
-    Records,
-}
 
 /// A key and its value.
 pub(super) type Row = Result<(Slice, Slice), Error>;
@@ -26,14 +24,14 @@ pub(super) type Rows<'a> = Box<dyn Iterator<Item = Row> + 'a>;
 /// Something that can be read: the state of the disk at an instant, or that with changes on top.
 pub(super) trait View {
     /// The value of a key.
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Slice>, Error>;
+    fn get(&self, key: &[u8]) -> Result<Option<Slice>, Error>;
 
     /// The rows from one key up to but not including another.
-    fn range(&self, table: Table, from: &[u8], before: &[u8]) -> Rows<'_>;
+    fn range(&self, from: &[u8], before: &[u8]) -> Rows<'_>;
 
     /// The rows whose keys begin with these bytes.
-    fn prefix(&self, table: Table, prefix: &[u8]) -> Rows<'_> {
-        self.range(table, prefix, &key::after(prefix))
+    fn prefix(&self, prefix: &[u8]) -> Rows<'_> {
+        self.range(prefix, &key::after(prefix))
     }
 }
 
@@ -41,17 +39,19 @@ pub(super) trait View {
 #[derive(Clone)]
 pub(super) struct Tables {
     database: Database,
-    entries: Keyspace,
-    records: Keyspace,
+    keyspace: Keyspace,
 }
 
 /// Journals are replayed at start and take room on disk until what they hold was written to tables. 64 MiB is the least
 /// that the database allows, in addition to the active one of 64 MiB.
 const JOURNAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// Threads that write tables in the background. Two, so that writing one table out never waits for a compaction of the
-/// other; more would only take processors from the gateway.
+/// Threads that write in the background. Two, so that writing out what was gathered never waits for a compaction; more
+/// would only take processors from the gateway.
 const WORKERS: usize = 2;
+
+/// The table's name. Format 1 had its number in a table of this name too, so that its folders are refused as such.
+const NAME: &str = "records";
 
 impl Tables {
     /// Opens the folder, or makes it.
@@ -64,16 +64,15 @@ impl Tables {
             .open()
             .map_err(explain)?;
         let options = || KeyspaceCreateOptions::default().max_memtable_size(memtable_bytes);
-        let entries = database.keyspace("entries", options).map_err(explain)?;
-        let records = database.keyspace("records", options).map_err(explain)?;
-        let tables = Self { database, entries, records };
+        let keyspace = database.keyspace(NAME, options).map_err(explain)?;
+        let tables = Self { database, keyspace };
         tables.check_format(folder)?;
         Ok(tables)
     }
 
     /// Refuses a folder of another format; a new folder gets ours.
     fn check_format(&self, folder: &Path) -> Result<(), Error> {
-        let found = self.records.get(key::FORMAT).map_err(failed)?;
+        let found = self.keyspace.get(key::FORMAT).map_err(failed)?;
         match found.as_deref() {
             Some([record::FORMAT]) => Ok(()),
             Some(other) => Err(Error::Failed(format!(
@@ -82,9 +81,9 @@ impl Tables {
                 folder.display(),
                 record::FORMAT,
             ))),
-            None if self.records.is_empty().map_err(failed)? && self.entries.is_empty().map_err(failed)? => {
+            None if self.keyspace.is_empty().map_err(failed)? => {
                 let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
-                batch.insert(&self.records, key::FORMAT, [record::FORMAT]);
+                batch.insert(&self.keyspace, key::FORMAT, [record::FORMAT]);
                 batch.commit().map_err(failed)
             }
             None => Err(Error::Failed(format!("{} is not a store of this program", folder.display()))),
@@ -93,18 +92,18 @@ impl Tables {
 
     /// The state of this instant.
     pub(super) fn sight(&self) -> Sight {
-        Sight { snapshot: self.database.snapshot(), tables: self.clone() }
+        Sight { snapshot: self.database.snapshot(), keyspace: self.keyspace.clone() }
     }
 
     /// Writes all changes or none. Without `sync` the operating system has them when this returns; with it, the disk,
     /// and with them everything written before.
-    pub(super) fn write(&self, changes: impl Iterator<Item = Change>, sync: bool) -> Result<(), Error> {
+    pub(super) fn write(&self, changes: impl IntoIterator<Item = Change>, sync: bool) -> Result<(), Error> {
         let mode = if sync { PersistMode::SyncData } else { PersistMode::Buffer };
         let mut batch = self.database.batch().durability(Some(mode));
-        for (table, key, value) in changes {
+        for (key, value) in changes {
             match value {
-                Some(value) => batch.insert(self.keyspace(table), key, value),
-                None => batch.remove(self.keyspace(table), key),
+                Some(value) => batch.insert(&self.keyspace, key, value),
+                None => batch.remove(&self.keyspace, key),
             }
         }
         // A batch without changes is dropped by the database, sync included.
@@ -115,47 +114,40 @@ impl Tables {
     }
 
     /// The latest value of a key. For the thread that writes: it cannot meet a half-applied batch.
-    pub(super) fn latest(&self, table: Table, key: &[u8]) -> Result<Option<Slice>, Error> {
-        self.keyspace(table).get(key).map_err(failed)
+    pub(super) fn latest(&self, key: &[u8]) -> Result<Option<Slice>, Error> {
+        self.keyspace.get(key).map_err(failed)
     }
 
     /// The latest rows; see [`Tables::latest`].
-    pub(super) fn latest_range(&self, table: Table, from: &[u8], before: &[u8]) -> Rows<'static> {
-        Box::new(self.keyspace(table).range(from..before).map(|row| row.into_inner().map_err(failed)))
+    pub(super) fn latest_range(&self, from: &[u8], before: &[u8]) -> Rows<'static> {
+        Box::new(self.keyspace.range(from..before).map(|row| row.into_inner().map_err(failed)))
     }
 
     /// Bytes on disk.
     pub(super) fn disk_bytes(&self) -> Result<u64, Error> {
         self.database.disk_space().map_err(failed)
     }
-
-    fn keyspace(&self, table: Table) -> &Keyspace {
-        match table {
-            Table::Entries => &self.entries,
-            Table::Records => &self.records,
-        }
-    }
 }
 
-/// A key of a table with its new value, or none if it goes.
-pub(super) type Change = (Table, Vec<u8>, Option<Slice>);
+/// A key with its new value, or none if it goes.
+pub(super) type Change = (Vec<u8>, Option<Slice>);
 
 /// The state of the database at one instant, for readers.
 pub(super) struct Sight {
     snapshot: Snapshot,
-    tables: Tables,
+    keyspace: Keyspace,
 }
 
 impl View for Sight {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Slice>, Error> {
-        self.snapshot.get(self.tables.keyspace(table), key).map_err(failed)
+    fn get(&self, key: &[u8]) -> Result<Option<Slice>, Error> {
+        self.snapshot.get(&self.keyspace, key).map_err(failed)
     }
 
-    fn range(&self, table: Table, from: &[u8], before: &[u8]) -> Rows<'_> {
+    fn range(&self, from: &[u8], before: &[u8]) -> Rows<'_> {
         if from >= before {
             return Box::new(std::iter::empty());
         }
-        let rows = self.snapshot.range(self.tables.keyspace(table), from..before);
+        let rows = self.snapshot.range(&self.keyspace, from..before);
         Box::new(rows.map(|row| row.into_inner().map_err(failed)))
     }
 }
@@ -177,4 +169,78 @@ fn failed_to_open(folder: &Path, error: &fjall::Error) -> Error {
         }
         _ => format!("{folder} cannot be opened: {error}"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Read;
+    use std::path::Path;
+
+    use super::Tables;
+
+    const BATCHES: u8 = 40;
+
+    fn open(folder: &Path) -> Tables {
+        Tables::open(folder, 1 << 20, 1 << 20).unwrap()
+    }
+
+    /// One batch, of the shape of a push: something new of its own, a count written over, the trace of the last one gone.
+    fn write(tables: &Tables, number: u8) {
+        let put = |kind, number, value: u8| (vec![kind, number], Some([value; 100].into()));
+        let changes =
+            [put(b'a', number, 0), put(b'b', 0, number), (vec![b'c', number - 1], None), put(b'c', number, 0)];
+        tables.write(changes, false).unwrap();
+    }
+
+    /// After which batch the table is as it is; fails if it is as after none.
+    fn batches(tables: &Tables) -> u8 {
+        let keys = |kind| tables.latest_range(&[kind], &[kind + 1]).map(|row| row.unwrap().0[1]).collect::<Vec<_>>();
+        let count = tables.latest(&[b'b', 0]).unwrap().map_or(0, |value| value[0]);
+        assert_eq!(keys(b'a'), (1..=count).collect::<Vec<_>>(), "what batches put");
+        assert_eq!(keys(b'c'), Vec::from_iter((count > 0).then_some(count)), "what batches removed");
+        count
+    }
+
+    /// Where the last byte of a journal stands that is not zero; all of it is within the first MiB.
+    fn end(journal: &Path) -> u64 {
+        let mut bytes = Vec::new();
+        File::open(journal).unwrap().take(1 << 20).read_to_end(&mut bytes).unwrap();
+        bytes.iter().rposition(|&byte| byte != 0).unwrap() as u64 + 1
+    }
+
+    #[test]
+    fn whatever_is_left_of_the_journal_whole_batches_are_undone_the_last_ones_first() {
+        let mut found = Vec::new();
+        for written_out in [0, 10, 25] {
+            for tenth in 0..=10 {
+                let folder = tempfile::tempdir().unwrap();
+                let journal = folder.path().join("0.jnl");
+                let tables = open(folder.path());
+                for number in 1..=BATCHES {
+                    write(&tables, number);
+                    if number <= written_out && number.is_multiple_of(5) {
+                        tables.keyspace.rotate_memtable_and_wait().unwrap();
+                    }
+                }
+                drop(tables);
+                let end = end(&journal);
+                File::options().write(true).open(journal).unwrap().set_len(end * tenth / 10).unwrap();
+
+                let tables = open(folder.path());
+                let count = batches(&tables);
+                assert!(
+                    count >= written_out && (count == BATCHES || tenth < 10),
+                    "{count} after {written_out}, {tenth}"
+                );
+                found.push(count);
+                write(&tables, count + 1);
+                drop(tables);
+                assert_eq!(batches(&open(folder.path())), count + 1, "what is written then is not taken for old");
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+        assert!(found.len() > 10, "{found:?}");
+    }
 }
