@@ -25,21 +25,6 @@ pub(super) struct Full {
     until: Timestamp,
 }
 
-/// An entry that is to make room.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Victim {
-    /// Its place.
-    offset: Offset,
-    /// Its message.
-    id: MessageId,
-}
-
-impl Victim {
-    const fn of(entry: &Entry) -> Self {
-        Self { offset: entry.offset, id: entry.id }
-    }
-}
-
 /// Most inboxes that are remembered as full; then all are looked at anew. Bounds memory to about a megabyte.
 const FULL_MAX: usize = 4_096;
 
@@ -112,14 +97,14 @@ impl Writer {
     fn trim_topic(&mut self, id: &LogId, log: &mut record::Log, chunk: u64, now: Timestamp) -> Result<(), Error> {
         let oldest =
             read::entries(&self.staged, id, log.first, &log.head).take(usize::try_from(chunk).unwrap_or(usize::MAX));
-        let row = |entry: Entry| (Victim::of(&entry), entry.expired(now));
+        let row = |entry: Entry| (entry.offset, entry.id, entry.expired(now));
         let oldest = oldest.map(|entry| entry.map(row)).collect::<Result<Vec<_>, _>>()?;
-        for (victim, expired) in oldest {
-            self.trim(id, victim, log, now)?;
+        for (offset, message, expired) in oldest {
+            self.trim(id, message, log, now)?;
             if !expired {
-                log.head.trimmed = victim.offset;
+                log.head.trimmed = offset;
             }
-            log.first = victim.offset.next();
+            log.first = offset.next();
         }
         Ok(())
     }
@@ -132,7 +117,7 @@ impl Writer {
         log: &mut record::Log,
         most: u64,
         now: Timestamp,
-    ) -> Result<Vec<Victim>, Error> {
+    ) -> Result<Vec<MessageId>, Error> {
         let mut cursors = Vec::new();
         for receiver in read::devices(&self.staged, tenant, user)? {
             let cursor = read::cursor(&self.staged, &receiver, id)?.unwrap_or_default();
@@ -149,7 +134,7 @@ impl Writer {
             walked += 1;
             next = entry.offset.next();
             if entry.expired(now) || settled(&entry, &cursors) {
-                victims.push(Victim::of(&entry));
+                victims.push(entry.id);
             } else {
                 until = until.min(entry.expires_at);
                 if let Some(front) = front.take() {
@@ -173,13 +158,10 @@ impl Writer {
     }
 
     /// An entry goes because its log is full; one whose time was over just expires.
-    fn trim(&mut self, log_id: &LogId, victim: Victim, log: &mut record::Log, now: Timestamp) -> Result<(), Error> {
-        let message = read::message(&self.staged, log_id.tenant(), victim.id)?;
-        let Some(mut message) = message.filter(|message| message.fate == Fate::Standing) else {
-            // It left the log already, and a power cut undid the removal of the entry alone: the tables are written out
-            // each for itself. It is not counted among the entries any more.
-            self.staged.remove(key::entry(log_id, victim.offset));
-            return Ok(());
+    fn trim(&mut self, log_id: &LogId, id: MessageId, log: &mut record::Log, now: Timestamp) -> Result<(), Error> {
+        let message = read::message(&self.staged, log_id.tenant(), id)?;
+        let Some(mut message) = message else {
+            return Err(Error::Failed(format!("the record of message {id} is missing while its entry stands")));
         };
         if message.expires_at <= now {
             return self.expire(&message, log);
@@ -220,59 +202,4 @@ fn settled(entry: &Entry, cursors: &[(DeviceId, Cursor)]) -> bool {
     let mut concerned =
         cursors.iter().filter(|(device, _)| entry.device.as_ref().is_none_or(|only| only == device)).peekable();
     concerned.peek().is_some() && concerned.all(|(_, cursor)| cursor.settled.contains(entry.offset.0))
-}
-
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-
-    use super::key;
-    use crate::model::clock::Timestamp;
-    use crate::model::id::{MessageId, TenantId, TopicName};
-    use crate::model::log::{LogId, Offset};
-    use crate::model::message::{Durability, Urgency};
-    use crate::store::embedded::tables::Tables;
-    use crate::store::open::{Options, open};
-    use crate::store::{Append, Limits, Store};
-
-    async fn append(store: &dyn Store, log: &LogId, number: u8) {
-        let append = Append {
-            log: log.clone(),
-            id: MessageId::from_bytes([number; 16]),
-            now: Timestamp::ZERO,
-            expires_at: Timestamp::from_millis(1),
-            urgency: Urgency::Normal,
-            device: None,
-            collapse_key: None,
-            idempotency: None,
-            durability: Durability::Fsync,
-            body: Bytes::new(),
-        };
-        store.append(append).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn an_entry_whose_record_is_gone_makes_room_like_any_other() {
-        let tenant = TenantId::new("acme").unwrap();
-        let log = LogId::Topic(tenant.clone(), TopicName::new("news").unwrap());
-        let folder = tempfile::tempdir().unwrap();
-        let limits = Limits { topic_entries_max: 2, ..Limits::default() };
-        let options = Options { data: folder.path().to_owned(), limits, ..Options::default() };
-        let store = open(&options).unwrap();
-        append(&*store, &log, 1).await;
-        append(&*store, &log, 2).await;
-        drop(store);
-        let tables = Tables::open(folder.path(), 1 << 20, 1 << 20).unwrap();
-        let record = key::message(&tenant, MessageId::from_bytes([1; 16]));
-        tables.write(std::iter::once((record, None)), true).unwrap();
-        drop(tables);
-
-        let store = open(&options).unwrap();
-        for number in 3..6 {
-            append(&*store, &log, number).await;
-        }
-        let page = store.read(&log, Offset::ZERO, usize::MAX, usize::MAX, Timestamp::ZERO).await.unwrap();
-        assert_eq!(page.entries.last().map(|entry| entry.offset), Some(Offset(5)));
-        assert!(page.entries.len() <= 2);
-    }
 }
