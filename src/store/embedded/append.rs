@@ -5,7 +5,7 @@
 //! a collapse key adds one, an idempotency key two. Keys and values without the body are about 300 bytes.
 
 use super::record::{self, Fate};
-use super::tables::View;
+use super::table::View;
 use super::writer::Writer;
 use super::{key, read};
 use crate::model::clock::Timestamp;

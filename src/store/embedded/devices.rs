@@ -1,7 +1,7 @@
 //! Devices that come, leave, follow topics and settle messages. It knows no connections.
 
 use super::record;
-use super::tables::View;
+use super::table::View;
 use super::writer::Writer;
 use super::{key, read};
 use crate::model::clock::Timestamp;

@@ -1,5 +1,5 @@
 //! The store of one node: logs and cursors in a data folder. Calls become commands for one writing thread, and reads go
-//! straight to the tables. It does not decide what a command means: the files below do.
+//! straight to the table. It does not decide what a command means: the files below do.
 
 mod append;
 mod command;
@@ -11,7 +11,7 @@ mod record;
 mod retention;
 mod staged;
 mod sweep;
-mod tables;
+mod table;
 mod writer;
 
 use std::future;
@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 
 use self::command::{Command, Reply};
 use self::queue::Queue;
-use self::tables::Tables;
+use self::table::Table;
 use self::writer::{Counters, Writer};
 use crate::model::clock::Timestamp;
 use crate::model::id::{MessageId, Receiver, TenantId, TopicName};
@@ -44,7 +44,7 @@ pub struct Bounds {
     pub queue_max: usize,
     /// Bytes that waiting writes may hold. Full: as above.
     pub queue_bytes_max: usize,
-    /// Bytes of tables kept in memory for reads.
+    /// Bytes of the table kept in memory for reads.
     pub cache_bytes: u64,
     /// Bytes that the table gathers in memory before they are written out. Fixed when the folder is made.
     pub memtable_bytes: u64,
@@ -53,7 +53,7 @@ pub struct Bounds {
 /// The store. Dropping it writes what was queued, syncs, and unlocks the folder.
 pub struct Embedded {
     /// For reads.
-    tables: Tables,
+    table: Table,
     /// To the writer.
     queue: Arc<Queue<Command>>,
     /// From the writer.
@@ -70,16 +70,16 @@ impl Embedded {
     /// # Errors
     /// [`Error::Failed`] when the folder is in use, of another format, damaged or not writable; its words say which.
     pub fn open(folder: &Path, limits: Limits, bounds: Bounds) -> Result<Self, Error> {
-        let tables = Tables::open(folder, bounds.cache_bytes, bounds.memtable_bytes)?;
+        let table = Table::open(folder, bounds.cache_bytes, bounds.memtable_bytes)?;
         let queue = Arc::new(Queue::new(bounds.queue_max, bounds.queue_bytes_max));
         let counters = Arc::<Counters>::default();
-        let writer = Writer::new(tables.clone(), limits.clone(), Arc::clone(&counters));
+        let writer = Writer::new(table.clone(), limits.clone(), Arc::clone(&counters));
         let thread = thread::Builder::new().name("store".to_owned()).spawn({
             let queue = Arc::clone(&queue);
             move || writer.run(&queue)
         });
         let thread = thread.map_err(|error| Error::Failed(format!("the writing thread cannot start: {error}")))?;
-        Ok(Self { tables, queue, counters, limits, writer: Mutex::new(Some(thread)) })
+        Ok(Self { table, queue, counters, limits, writer: Mutex::new(Some(thread)) })
     }
 
     /// Queues a command now, which fixes its place, and waits for the answer later.
@@ -106,10 +106,10 @@ impl Embedded {
     /// What is read is bounded by the caller's numbers and by `read::page`.
     fn read_with<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Tables) -> Result<T, Error> + Send + 'static,
+        read: impl FnOnce(&Table) -> Result<T, Error> + Send + 'static,
     ) -> Answer<T> {
-        let tables = self.tables.clone();
-        Box::pin(async move { read(&tables) })
+        let table = self.table.clone();
+        Box::pin(async move { read(&table) })
     }
 }
 
@@ -125,12 +125,12 @@ impl Store for Embedded {
 
     fn read(&self, log: &LogId, after: Offset, entries: usize, bytes: usize, now: Timestamp) -> Answer<Page> {
         let log = log.clone();
-        self.read_with(move |tables| read::page(&tables.sight(), &log, after, entries, bytes, now))
+        self.read_with(move |table| read::page(&table.sight(), &log, after, entries, bytes, now))
     }
 
     fn heads(&self, logs: Vec<LogId>) -> Answer<Vec<Head>> {
-        self.read_with(move |tables| {
-            let sight = tables.sight();
+        self.read_with(move |table| {
+            let sight = table.sight();
             logs.iter().map(|log| read::head(&sight, log)).collect()
         })
     }
@@ -166,7 +166,7 @@ impl Store for Embedded {
     fn message(&self, tenant: &TenantId, id: MessageId, now: Timestamp) -> Answer<Option<MessageRecord>> {
         let (tenant, limits) = (tenant.clone(), self.limits.clone());
         let forget_at = move |message: &record::Message| retention::forget_at(&limits, message);
-        self.read_with(move |tables| read::outcome(&tables.sight(), &tenant, id, now, forget_at))
+        self.read_with(move |table| read::outcome(&table.sight(), &tenant, id, now, forget_at))
     }
 
     fn sweep(&self, now: Timestamp) -> Answer<Swept> {
@@ -217,7 +217,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::command::{Breakage, Command};
-    use super::tables::Tables;
+    use super::table::Table;
     use super::{Bounds, Embedded, KEY_BYTES_MAX, key};
     use crate::model::clock::Timestamp;
     use crate::model::cursor::Cursor;
@@ -350,10 +350,10 @@ mod tests {
         let open = || words(Embedded::open(folder.path(), Limits::default(), BOUNDS));
         drop(embedded(folder.path()));
         let rewrite = |value: Option<&[u8]>| {
-            let tables = Tables::open(folder.path(), 1 << 20, 1 << 20).unwrap();
+            let table = Table::open(folder.path(), 1 << 20, 1 << 20).unwrap();
             let change = |key: &[u8], value: Option<&[u8]>| (key.to_vec(), value.map(Into::into));
             let changes = [change(key::FORMAT, value), change(b"other", Some(b""))];
-            tables.write(changes.into_iter(), true).unwrap();
+            table.write(changes.into_iter(), true).unwrap();
         };
         rewrite(None);
         assert!(open().contains("is not a store"), "{}", open());
@@ -467,7 +467,7 @@ mod tests {
         // A step may put something that is over as well; the next one finds it.
         let late = Timestamp::from_millis(u64::MAX / 2);
         while store.sweep(late).await.unwrap().more {}
-        let rows = store.tables.latest_range(&[0], &[255]);
+        let rows = store.table.latest_range(&[0], &[255]);
         assert_eq!(rows.map(|row| row.unwrap().0.to_vec()).collect::<Vec<_>>(), [key::FORMAT.to_vec()]);
     }
 
@@ -475,10 +475,10 @@ mod tests {
     async fn a_damaged_record_is_named() {
         let folder = tempfile::tempdir().unwrap();
         drop(embedded(folder.path()));
-        let tables = Tables::open(folder.path(), 1 << 20, 1 << 20).unwrap();
+        let table = Table::open(folder.path(), 1 << 20, 1 << 20).unwrap();
         let change = (key::log(&log()), Some([255].into()));
-        tables.write(std::iter::once(change), true).unwrap();
-        drop(tables);
+        table.write(std::iter::once(change), true).unwrap();
+        drop(table);
         let store = embedded(folder.path());
         let expected = Error::Failed("a log record is damaged".to_owned());
         assert_eq!(store.heads(vec![log()]).await, Err(expected.clone()));

@@ -1,9 +1,9 @@
-//! Questions that are answered from the tables alone: pages, heads, what became of a message, who follows what. It
+//! Questions that are answered from the table alone: pages, heads, what became of a message, who follows what. It
 //! changes nothing.
 
 use super::record::{self, Fate};
-use super::tables::View;
-use super::{key, tables};
+use super::table::View;
+use super::{key, table};
 use crate::model::clock::Timestamp;
 use crate::model::cursor::Cursor;
 use crate::model::id::{DeviceId, MessageId, Receiver, TenantId, UserId};
@@ -179,7 +179,7 @@ fn dead(view: &impl View, tenant: &TenantId, id: MessageId) -> Result<Vec<Device
     .collect()
 }
 
-fn decode_row(row: tables::Row) -> Result<Entry, Error> {
+fn decode_row(row: table::Row) -> Result<Entry, Error> {
     let (key, value) = row?;
     record::decode_entry(key::offset_of(&key)?, &value)
 }
@@ -193,7 +193,7 @@ mod tests {
     use crate::model::id::{MessageId, TenantId, UserId};
     use crate::model::log::{LogId, Offset};
     use crate::model::message::{Durability, Entry, Urgency};
-    use crate::store::embedded::tables::Tables;
+    use crate::store::embedded::table::Table;
     use crate::store::open::{Options, open};
     use crate::store::{Append, Store};
 
@@ -220,7 +220,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let options = Options { data: folder.path().to_owned(), ..Options::default() };
         assert_eq!(append(&*open(&options).unwrap(), &log, 1).await, Offset(1));
-        let tables = Tables::open(folder.path(), 1 << 20, 1 << 20).unwrap();
+        let table = Table::open(folder.path(), 1 << 20, 1 << 20).unwrap();
         let left_over = (2..5).map(|number| {
             let entry = Entry {
                 offset: Offset(number),
@@ -233,8 +233,8 @@ mod tests {
             };
             (key::entry(&log, entry.offset), Some(record::encode_entry(&entry).into()))
         });
-        tables.write(left_over, true).unwrap();
-        drop(tables);
+        table.write(left_over, true).unwrap();
+        drop(table);
 
         let store = open(&options).unwrap();
         assert_eq!(append(&*store, &log, 2).await, Offset(2));

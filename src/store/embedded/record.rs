@@ -1,4 +1,4 @@
-//! What the values of the tables hold, and how it is written: varints and length-prefixed text, in field order. It does
+//! What the values of the table hold, and how it is written: varints and length-prefixed text, in field order. It does
 //! not know where they are kept. Bytes that are not what was written give [`Error::Failed`], never a panic.
 
 use bytes::Bytes;

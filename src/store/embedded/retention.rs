@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::record::{self, Fate};
-use super::tables::View;
+use super::table::View;
 use super::writer::Writer;
 use super::{key, read};
 use crate::model::clock::Timestamp;

@@ -8,21 +8,21 @@ use std::ops::Bound;
 
 use fjall::Slice;
 
-use super::tables::{Row, Rows, Tables, View};
+use super::table::{Row, Rows, Table, View};
 use crate::store::Error;
 
 /// The database with a batch of changes on top. One thread has it.
 pub(super) struct Staged {
     /// What is on disk.
-    tables: Tables,
+    table: Table,
     /// New values of keys; none for a key that goes.
     changes: BTreeMap<Vec<u8>, Option<Slice>>,
 }
 
 impl Staged {
     /// No changes yet.
-    pub(super) fn new(tables: Tables) -> Self {
-        Self { tables, changes: BTreeMap::new() }
+    pub(super) fn new(table: Table) -> Self {
+        Self { table, changes: BTreeMap::new() }
     }
 
     /// Sets a key.
@@ -37,12 +37,12 @@ impl Staged {
 
     /// Writes the changes, all or none, and begins anew.
     pub(super) fn write(&mut self, sync: bool) -> Result<(), Error> {
-        self.tables.write(mem::take(&mut self.changes), sync)
+        self.table.write(mem::take(&mut self.changes), sync)
     }
 
     /// Bytes on disk.
     pub(super) fn disk_bytes(&self) -> Result<u64, Error> {
-        self.tables.disk_bytes()
+        self.table.disk_bytes()
     }
 }
 
@@ -50,7 +50,7 @@ impl View for Staged {
     fn get(&self, key: &[u8]) -> Result<Option<Slice>, Error> {
         match self.changes.get(key) {
             Some(change) => Ok(change.clone()),
-            None => self.tables.latest(key),
+            None => self.table.latest(key),
         }
     }
 
@@ -60,7 +60,7 @@ impl View for Staged {
         }
         let bounds = (Bound::Included(from), Bound::Excluded(before));
         Box::new(Merged {
-            below: self.tables.latest_range(from, before).peekable(),
+            below: self.table.latest_range(from, before).peekable(),
             above: self.changes.range::<[u8], _>(bounds).peekable(),
         })
     }
@@ -100,7 +100,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::Staged;
-    use crate::store::embedded::tables::{Tables, View};
+    use crate::store::embedded::table::{Table, View};
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
@@ -109,7 +109,7 @@ mod tests {
             steps in proptest::collection::vec((0_u8..12, proptest::option::of(any::<u8>()), any::<bool>()), 1..60),
         ) {
             let folder = tempfile::tempdir().unwrap();
-            let mut staged = Staged::new(Tables::open(folder.path(), 1 << 20, 1 << 20).unwrap());
+            let mut staged = Staged::new(Table::open(folder.path(), 1 << 20, 1 << 20).unwrap());
             let mut plain = BTreeMap::new();
             for (key, value, write) in steps {
                 match value {

@@ -5,7 +5,7 @@ use super::key::{self, Purpose};
 use super::read;
 use super::record::{self, Fate};
 use super::retention::forget_at;
-use super::tables::View;
+use super::table::View;
 use super::writer::Writer;
 use crate::model::clock::Timestamp;
 use crate::store::{Error, Swept};

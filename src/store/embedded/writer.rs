@@ -12,7 +12,7 @@ use super::key;
 use super::queue::Queue;
 use super::retention::Full;
 use super::staged::Staged;
-use super::tables::Tables;
+use super::table::Table;
 use crate::model::clock::Timestamp;
 use crate::model::id::Receiver;
 use crate::model::log::LogId;
@@ -39,7 +39,7 @@ pub(super) struct Counters {
 
 /// State of the writing thread.
 pub(super) struct Writer {
-    /// The tables with the changes of this batch.
+    /// The table with the changes of this batch.
     pub(super) staged: Staged,
     /// Bounds to keep.
     pub(super) limits: Limits,
@@ -75,10 +75,10 @@ impl Drop for Watch<'_> {
 }
 
 impl Writer {
-    /// A writer on these tables.
-    pub(super) fn new(tables: Tables, limits: Limits, counters: Arc<Counters>) -> Self {
+    /// A writer on this table.
+    pub(super) fn new(table: Table, limits: Limits, counters: Arc<Counters>) -> Self {
         Self {
-            staged: Staged::new(tables),
+            staged: Staged::new(table),
             limits,
             present: HashMap::new(),
             full: HashMap::new(),

@@ -37,12 +37,12 @@ pub(super) trait View {
 
 /// Handles of the open database. Cheap to copy; the folder is unlocked when the last one goes.
 #[derive(Clone)]
-pub(super) struct Tables {
+pub(super) struct Table {
     database: Database,
     keyspace: Keyspace,
 }
 
-/// Journals are replayed at start and take room on disk until what they hold was written to tables. 64 MiB is the least
+/// Journals are replayed at start and take room on disk until what they hold was written out. 64 MiB is the least
 /// that the database allows, in addition to the active one of 64 MiB.
 const JOURNAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
@@ -53,7 +53,7 @@ const WORKERS: usize = 2;
 /// The table's name. Format 1 had its number in a table of this name too, so that its folders are refused as such.
 const NAME: &str = "records";
 
-impl Tables {
+impl Table {
     /// Opens the folder, or makes it.
     pub(super) fn open(folder: &Path, cache_bytes: u64, memtable_bytes: u64) -> Result<Self, Error> {
         let explain = |error| failed_to_open(folder, &error);
@@ -65,9 +65,9 @@ impl Tables {
             .map_err(explain)?;
         let options = || KeyspaceCreateOptions::default().max_memtable_size(memtable_bytes);
         let keyspace = database.keyspace(NAME, options).map_err(explain)?;
-        let tables = Self { database, keyspace };
-        tables.check_format(folder)?;
-        Ok(tables)
+        let table = Self { database, keyspace };
+        table.check_format(folder)?;
+        Ok(table)
     }
 
     /// Refuses a folder of another format; a new folder gets ours.
@@ -118,7 +118,7 @@ impl Tables {
         self.keyspace.get(key).map_err(failed)
     }
 
-    /// The latest rows; see [`Tables::latest`].
+    /// The latest rows; see [`Table::latest`].
     pub(super) fn latest_range(&self, from: &[u8], before: &[u8]) -> Rows<'static> {
         Box::new(self.keyspace.range(from..before).map(|row| row.into_inner().map_err(failed)))
     }
@@ -177,26 +177,26 @@ mod tests {
     use std::io::Read;
     use std::path::Path;
 
-    use super::Tables;
+    use super::Table;
 
     const BATCHES: u8 = 40;
 
-    fn open(folder: &Path) -> Tables {
-        Tables::open(folder, 1 << 20, 1 << 20).unwrap()
+    fn open(folder: &Path) -> Table {
+        Table::open(folder, 1 << 20, 1 << 20).unwrap()
     }
 
     /// One batch, of the shape of a push: something new of its own, a count written over, the trace of the last one gone.
-    fn write(tables: &Tables, number: u8) {
+    fn write(table: &Table, number: u8) {
         let put = |kind, number, value: u8| (vec![kind, number], Some([value; 100].into()));
         let changes =
             [put(b'a', number, 0), put(b'b', 0, number), (vec![b'c', number - 1], None), put(b'c', number, 0)];
-        tables.write(changes, false).unwrap();
+        table.write(changes, false).unwrap();
     }
 
     /// After which batch the table is as it is; fails if it is as after none.
-    fn batches(tables: &Tables) -> u8 {
-        let keys = |kind| tables.latest_range(&[kind], &[kind + 1]).map(|row| row.unwrap().0[1]).collect::<Vec<_>>();
-        let count = tables.latest(&[b'b', 0]).unwrap().map_or(0, |value| value[0]);
+    fn batches(table: &Table) -> u8 {
+        let keys = |kind| table.latest_range(&[kind], &[kind + 1]).map(|row| row.unwrap().0[1]).collect::<Vec<_>>();
+        let count = table.latest(&[b'b', 0]).unwrap().map_or(0, |value| value[0]);
         assert_eq!(keys(b'a'), (1..=count).collect::<Vec<_>>(), "what batches put");
         assert_eq!(keys(b'c'), Vec::from_iter((count > 0).then_some(count)), "what batches removed");
         count
@@ -216,26 +216,26 @@ mod tests {
             for tenth in 0..=10 {
                 let folder = tempfile::tempdir().unwrap();
                 let journal = folder.path().join("0.jnl");
-                let tables = open(folder.path());
+                let table = open(folder.path());
                 for number in 1..=BATCHES {
-                    write(&tables, number);
+                    write(&table, number);
                     if number <= written_out && number.is_multiple_of(5) {
-                        tables.keyspace.rotate_memtable_and_wait().unwrap();
+                        table.keyspace.rotate_memtable_and_wait().unwrap();
                     }
                 }
-                drop(tables);
+                drop(table);
                 let end = end(&journal);
                 File::options().write(true).open(journal).unwrap().set_len(end * tenth / 10).unwrap();
 
-                let tables = open(folder.path());
-                let count = batches(&tables);
+                let table = open(folder.path());
+                let count = batches(&table);
                 assert!(
                     count >= written_out && (count == BATCHES || tenth < 10),
                     "{count} after {written_out}, {tenth}"
                 );
                 found.push(count);
-                write(&tables, count + 1);
-                drop(tables);
+                write(&table, count + 1);
+                drop(table);
                 assert_eq!(batches(&open(folder.path())), count + 1, "what is written then is not taken for old");
             }
         }
