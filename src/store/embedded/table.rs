@@ -4,9 +4,12 @@
 //! After a power cut the table is as it was after some batch, with all before that and none after it: at the least
 //! after the last batch that was synced. It is one table for this. The database keeps a batch in its journal and in
 //! memory; it seals that memory between two batches only, writes out at once all that is sealed, and takes from the
-//! journal at start what comes after that, up to where the journal ends or is damaged. The journal is synced before,
-//! but not for what was sealed meanwhile, so what is written out may be ahead of what is left of the journal. Of
-//! several tables each would be ahead by as much as it likes, and a batch for two of them could be undone in one.
+//! journal at start what comes after that, up to the first batch that is cut short. The journal is synced before, but
+//! not for what was sealed meanwhile, so what is written out may be ahead of what is left of the journal. Of several
+//! tables each would be ahead by as much as it likes, and a batch for two of them could be undone in one.
+//!
+//! A batch that is all there, but with other bytes than were written, the database takes for damage: it opens no such
+//! folder.
 
 use std::path::Path;
 
