@@ -59,6 +59,34 @@ fn a_nack_that_comes_twice_is_one_failure() {
     assert_eq!((bench.session.tally().dead, bench.session.in_flight()), (1, 0), "a rejection names any delivery");
 }
 
+#[test]
+fn the_pause_before_a_redelivery_doubles_up_to_its_bound() {
+    let following = Following { log: inbox(), cursor: Cursor::after(EPOCH, Offset(10)), head: head(10) };
+    let (first, most) = (Duration::from_secs(2), Duration::from_secs(8));
+    let options = Options {
+        retry_pause_first: first,
+        retry_pause_max: most,
+        attempts_max: 7,
+        heads_interval: Duration::from_secs(3600),
+        ..Options::default()
+    };
+    let mut bench = Bench::open(following, at(1_000_000_000), options);
+    bench.feed(0, hint(11));
+    let mut now = 0;
+    for (seq, seconds) in (1..).zip([2, 4, 8, 8, 8, 8]) {
+        bench.feed(now, nack(1, &[seq], Verdict::Retry));
+        bench.feed(now, Input::Committed(Ok(())));
+        let due = deadline(&bench);
+        // A quarter is left to chance, so that a crowd of failures does not come back at once.
+        let pauses = seconds * 1000..=seconds * 1250 + 1;
+        assert!(pauses.contains(&(due - now)), "attempt {seq}: {} ms", due - now);
+        now = due;
+        bench.feed(now, Input::Deadline);
+        bench.feed(now, page(11..=11, 11));
+        assert_eq!(bench.sent(), [(seq + 1, 11)]);
+    }
+}
+
 /// What waits for a lower floor takes no room from what the device accepts.
 #[test]
 fn a_raised_floor_does_not_block_the_window() {
