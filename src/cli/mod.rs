@@ -83,10 +83,21 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            output.failure(&format!("{error:#}"));
+            output.failure(&words_of(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The failure and its causes. A cause that is part of the words before it is not said twice.
+fn words_of(error: &anyhow::Error) -> String {
+    let mut words = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !words.ends_with(&cause) {
+            words = format!("{words}: {cause}");
+        }
+    }
+    words
 }
 
 /// Whether the reader of our output went away, as `| head` does: no failure of ours.
