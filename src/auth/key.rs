@@ -182,7 +182,12 @@ impl KeyRing {
         if secret.is_empty() {
             return Err(Fault::new(Code::MissingCredentials, "no API key: send `authorization: Bearer KEY`"));
         }
-        let refused = || Fault::new(Code::InvalidCredentials, "the API key is not one this gateway accepts");
+        // No key has a colon: whoever sends one took the tenant along, from the file or the option.
+        let words = match secret.contains(':') {
+            true => "the API key is not one this gateway accepts; send only what stands behind the colon of TENANT:KEY",
+            false => "the API key is not one this gateway accepts",
+        };
+        let refused = || Fault::new(Code::InvalidCredentials, words);
         if secret.len() > KEY_BYTES_MAX {
             return Err(refused());
         }
@@ -240,6 +245,12 @@ mod tests {
     fn refusals_do_not_repeat_the_secret() {
         let words = ApiKey::parse("shop:short-secret").unwrap_err().to_string();
         assert!(words.contains("shop") && !words.contains("short-secret"), "{words}");
+    }
+
+    #[test]
+    fn whoever_sends_the_tenant_too_is_told() {
+        let words = KeyRing::default().tenant_of("default:plk_x").unwrap_err().to_string();
+        assert!(words.contains("behind the colon") && !words.contains("plk_x"), "{words}");
     }
 
     #[test]
