@@ -47,6 +47,18 @@ pub enum ResumeOutcome {
     Gap,
 }
 
+impl ResumeOutcome {
+    /// Its word, in logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Resumed => "resumed",
+            Self::Gap => "gap",
+        }
+    }
+}
+
 /// How a resume went, with counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resume {

@@ -6,7 +6,7 @@ use crate::delivery::handshake::Handshake;
 use crate::delivery::session::{Output, Session};
 use crate::model::clock::Clock;
 use crate::model::fault::{Code, Fault};
-use crate::model::frame::Open;
+use crate::model::frame::{Open, Resume};
 use crate::model::id::{Receiver, SessionId};
 use crate::model::log::LogId;
 use crate::node::hub::{DRAINING, Seat};
@@ -87,8 +87,11 @@ impl Node {
         let session = handshake.accept((id, fastrand::u64(..)), new, following, options, self.clock.now(), &mut first);
         if let Some(Output::Send(crate::model::frame::Frame::Welcome(welcome))) = first.first() {
             self.metrics.session_opened(welcome.resume.outcome);
-            let resume = welcome.resume;
-            tracing::info!(receiver = %claims.receiver, session = %id, agent = ?open.agent, ?resume, "session opened");
+            let Resume { outcome, waiting, missed } = welcome.resume;
+            let resume = outcome.name();
+            tracing::info!(
+                receiver = %claims.receiver, session = %id, agent = ?open.agent, resume, waiting, missed, "session opened"
+            );
         }
         Ok(Admitted { session, id, presence, seat, first })
     }

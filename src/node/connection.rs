@@ -121,7 +121,11 @@ pub async fn serve<L: Link>(node: Arc<Node>, link: L, admitted: Admitted) -> Opt
         tracing::warn!(%receiver, %error, "could not record that the device left");
     }
     drop(seat);
-    tracing::info!(%receiver, session = %id, reason = reason.as_ref().map_or("gone", CloseReason::name), ?tally, "session closed");
+    let reason_word = reason.as_ref().map_or("gone", CloseReason::name);
+    let Tally { sent, again, acked, nacked, lapsed, dead, dropped, .. } = tally;
+    tracing::info!(
+        %receiver, session = %id, reason = reason_word, sent, again, acked, nacked, lapsed, dead, dropped, "session closed"
+    );
     if !gone {
         link.finish();
         // The peer may never read the farewell: it has its time, then the link is dropped.
