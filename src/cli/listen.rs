@@ -68,7 +68,7 @@ async fn listen(arguments: &Arguments, output: Output) -> anyhow::Result<ExitCod
     if !arguments.topics.is_empty() {
         let topics = arguments.topics.iter().map(TopicName::as_str);
         let count = client.subscribe(topics).await.map_err(|why| advice(&why, &arguments.gateway))?;
-        output.note(&format!("follows {count} topics"));
+        output.note(&format!("follows {count} {}", if count == 1 { "topic" } else { "topics" }));
     }
     let clock = Clock::new();
     let mut left = arguments.count.map_or(u64::MAX, NonZeroU64::get);

@@ -228,7 +228,10 @@ fn print(accepted: &pb::PushResponse, output: Output) -> io::Result<()> {
             output
                 .words(&format!("  expires  {} {DIM}(after {life}){DIM:#}", humantime::format_rfc3339_seconds(expires)))
         }
-        None => output.words(&format!("  online   handed to {} connected devices, stored nowhere", accepted.online)),
+        None => {
+            let devices = if accepted.online == 1 { "device" } else { "devices" };
+            output.words(&format!("  online   handed to {} connected {devices}, stored nowhere", accepted.online))
+        }
     }
 }
 
@@ -242,7 +245,7 @@ fn advice(why: &Error) -> String {
         }
         Error::Untrusted { .. } => format!("{why}; name the CA that vouches for it with --ca"),
         Error::Unanswered(_) => {
-            format!("{why}; pushing again with the same --idempotency-key as before never makes two of it")
+            format!("{why}; a push with an --idempotency-key can be repeated with the same key and never becomes two")
         }
         Error::Invalid(_) | Error::Refused(_) => why.to_string(),
     }
