@@ -224,8 +224,10 @@ async fn reload(certificate: Arc<Certificate>, interval: Duration, stop: Cancell
 }
 
 fn warn_of_exposure(config: &Config, devices: SocketAddr, backend: SocketAddr, development: bool) {
-    if development && !devices.ip().is_loopback() {
-        tracing::warn!(%devices, "serving a THROW-AWAY certificate off loopback: set tls.certificate and tls.key");
+    if development && (!devices.ip().is_loopback() || config.tls.backend && !backend.ip().is_loopback()) {
+        tracing::warn!(
+            %devices, %backend, "serving a THROW-AWAY certificate off loopback: set tls.certificate and tls.key"
+        );
     }
     if !config.tls.backend && !backend.ip().is_loopback() {
         tracing::warn!(%backend, "API keys and payloads travel in the clear off loopback: set tls.backend = true");

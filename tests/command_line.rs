@@ -1,13 +1,14 @@
 //! Runs the built binary as people and scripts do: exit codes, what goes to which stream, colours. The commands' own work is
 //! tested where it is done.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-/// Runs `pushline` in a folder of its own, with nothing of ours in the environment.
-fn pushline(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+/// `pushline` in a folder of its own, with nothing of ours in the environment.
+fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pushline"));
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
@@ -15,12 +16,12 @@ fn pushline(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> 
             command.env_remove(name);
         }
     }
+    command.current_dir(folder).args(arguments);
     command
-        .current_dir(folder)
-        .args(arguments)
-        .envs(environment.iter().copied())
-        .output()
-        .expect("the binary was built")
+}
+
+fn pushline(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    command(folder, arguments).envs(environment.iter().copied()).output().expect("the binary was built")
 }
 
 fn text(bytes: &[u8]) -> &str {
@@ -104,6 +105,9 @@ fn failures_have_a_code_and_say_what_to_do() {
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {all}");
         assert!(all.contains(words), "{arguments:?}: {all}");
     }
+    let output = pushline(folder.path(), &["certs", "--dir", "bad.toml"], &[]);
+    let words = text(&output.stderr);
+    assert_eq!(words.matches("os error").count(), 1, "the cause is said once: {words}");
     let output = pushline(folder.path(), &["--json", "config", "check", "bad.toml"], &[]);
     assert_eq!(objects(&output)[0]["ok"], false);
     assert_eq!(output.status.code(), Some(1));
@@ -118,6 +122,8 @@ fn colours_are_for_terminals_and_those_who_ask() {
     let folder = tempfile::tempdir().unwrap();
     for (arguments, environment, colored) in [
         (&["config"][..], &[][..], false),
+        (&["config"], &[("CLICOLOR_FORCE", "1")], true),
+        (&["config"], &[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")], false),
         (&["config", "--color", "always"], &[], true),
         (&["config", "--color=always"], &[("NO_COLOR", "1")], true),
         (&["config", "--color", "never"], &[("CLICOLOR_FORCE", "1")], false),
@@ -128,6 +134,44 @@ fn colours_are_for_terminals_and_those_who_ask() {
         let output = pushline(folder.path(), arguments, environment);
         assert!(output.status.success(), "{arguments:?}");
         assert_eq!(text(&output.stdout).contains('\u{1b}'), colored, "{arguments:?} {environment:?}");
+    }
+}
+
+/// The log of a gateway that is started with these flags and drained.
+fn log_of_serve(more: &[&str]) -> String {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut child = command(folder.path(), &[&["serve", "--json"], more].concat());
+    let mut child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary was built");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("it is piped")).read_line(&mut line).expect("text");
+    let first: Value = serde_json::from_str(&line).expect("it says where it is");
+    assert_eq!(first["pid"], child.id());
+    for name in ["devices", "backend", "backend_url", "tenant", "api_key", "ca"] {
+        assert!(first[name].is_string(), "{name} in {first}");
+    }
+    assert!(
+        Command::new("kill")
+            .args(["-TERM", &child.id().to_string()])
+            .status()
+            .expect("there is a kill command")
+            .success()
+    );
+    let output = child.wait_with_output().expect("it is our child");
+    assert!(output.status.success(), "{output:?}");
+    text(&output.stderr).to_owned()
+}
+
+#[test]
+fn what_is_served_off_loopback_is_warned_of() {
+    let (certificate, clear) = ("THROW-AWAY certificate off loopback", "in the clear off loopback");
+    for (devices, backend, more, warnings) in [
+        ("127.0.0.1:0", "127.0.0.1:0", &[][..], (false, false)),
+        ("0.0.0.0:0", "127.0.0.1:0", &[], (true, false)),
+        ("127.0.0.1:0", "0.0.0.0:0", &[], (false, true)),
+        ("127.0.0.1:0", "0.0.0.0:0", &["--set", "tls.backend=true"], (true, false)),
+    ] {
+        let log = log_of_serve(&[&["--listen", devices, "--backend-listen", backend], more].concat());
+        assert_eq!((log.contains(certificate), log.contains(clear)), warnings, "{devices} {backend} {more:?}: {log}");
     }
 }
 
