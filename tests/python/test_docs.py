@@ -1,4 +1,4 @@
-"""The examples of docs/api.md, run as they stand there: what the documents say is what happens."""
+"""The examples of docs/api.md and README.md, run as they stand there: what the documents say is what happens."""
 
 import json
 import re
@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from gateway import ROOT, SOON, environment
+from gateway import BINARY, ROOT, SOON, environment
 from test_json import Json
 
 TEXT = (ROOT / "docs/api.md").read_text()
@@ -82,3 +82,35 @@ def test_the_error_of_the_document(gateway):
     shown = next(json.loads(text) for language, text in BLOCKS if language == "json" and '"errno"' in text)
     answer = Json(gateway).call("/v1/push", data={"target": {"user": "ada"}, "paylod": "x"})
     assert answer.json() == shown
+
+
+USE_IT = (ROOT / "README.md").read_text().partition("\n## Use it\n")[2].partition("\n## ")[0]
+
+# What README types as `pushline`, with the ports of this gateway; `listen` ends after what README pushes, and the next
+# command waits until it follows the topic.
+TYPED = """
+pushline() {
+  case $1 in
+    listen) "$BINARY" "$@" --gateway "$DEVICES" --count 3 > listened 2> notes &
+            until grep -q follows notes; do kill -0 $! || return 1; done ;;
+    push) "$BINARY" "$@" --backend "$GATEWAY" ;;
+    *) "$BINARY" "$@" ;;
+  esac
+}
+"""
+
+
+def test_the_commands_of_the_readme(gateway):
+    """What a newcomer types after `pushline serve`, word for word: three pushes, and the device prints them."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", USE_IT, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 2 and "pushline serve" in blocks[0], blocks
+    assert blocks[1].count("http://127.0.0.1:7080") == 1
+    typed = TYPED + "set -e\n" + blocks[1].replace("http://127.0.0.1:7080", "$GATEWAY") + "wait\n"
+    variables = {**environment(), "BINARY": BINARY, "GATEWAY": gateway.backend_url, "DEVICES": gateway.devices}
+    done = subprocess.run(
+        ["bash", "-c", typed], capture_output=True, text=True, env=variables, cwd=gateway.folder, timeout=SOON
+    )
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    listened = (gateway.folder / "listened").read_text()
+    assert [words in listened for words in ("hello", "to all who follow")] == [True, True], listened
+    assert len(listened.splitlines()) == 3, listened
