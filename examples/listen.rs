@@ -5,10 +5,10 @@
 use pushline::client::{Client, Error, Options};
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let (Some(address), Some(roots), Some(token)) = (arguments.next(), arguments.next(), arguments.next()) else {
-        return Err("usage: listen HOST:PORT ROOTS.pem TOKEN [TOPIC...]".into());
+        anyhow::bail!("usage: listen HOST:PORT ROOTS.pem TOKEN [TOPIC...]");
     };
     let mut client = Client::connect(Options::new(address, std::fs::read(roots)?, token)).await?;
     let topics: Vec<String> = arguments.collect();
