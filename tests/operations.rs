@@ -125,6 +125,25 @@ async fn a_drain_answers_the_pushes_of_an_open_stream() {
     }
 }
 
+/// Who is still there when the time to drain is over is cut off, and gets later what it had not acked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_keeps_its_bound() {
+    let mut gateway = Gateway::start_with(|config| {
+        // More than a configuration may say: the devices are to be there when the bound is reached.
+        config.drain.spread = Duration::from_secs(1_000_000);
+        config.drain.bound = Duration::from_millis(200);
+    })
+    .await;
+    let mut device = Device::connect(gateway.devices, &gateway.ca).await;
+    let (_, mut pushes) = open(&mut device, gateway.token("ada", "phone")).await;
+    push(&mut gateway.backend().await, to_user("ada", "1")).await;
+    assert_eq!(pushes.push().await.payload, b"1"[..]);
+    soon("the restart", gateway.restart()).await;
+    assert!(matches!(pushes.next().await, Some(pb::open_response::Frame::Move(_))));
+    assert!(soon("the end", pushes.body.data()).await.is_none_or(|frame| frame.is_err()), "cut off");
+    assert_eq!(text(&next(&mut gateway.client("ada", "phone").await).await), "1");
+}
+
 /// While it drains, a gateway lives and is not ready, and takes no pushes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_that_drains_is_alive_and_not_ready() {

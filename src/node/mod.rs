@@ -63,6 +63,8 @@ pub struct Node {
     metrics: Arc<Metrics>,
     /// Cancelled when the node begins to drain.
     drained: CancellationToken,
+    /// Cancelled when the time to drain is over: sessions that are left end as they are.
+    cut: CancellationToken,
     /// Everything that was spawned on the node's behalf and must end before the store is closed.
     tasks: TaskTracker,
     canary: tokio::sync::Mutex<Option<upkeep::Canary>>,
@@ -89,6 +91,7 @@ impl Node {
             hub,
             metrics,
             drained: CancellationToken::new(),
+            cut: CancellationToken::new(),
             tasks: TaskTracker::new(),
             canary: tokio::sync::Mutex::new(None),
         }
@@ -130,6 +133,12 @@ impl Node {
         self.hub.connected()
     }
 
+    /// Cancelled when the time to drain is over; a task that serves a session ends then.
+    #[must_use]
+    pub const fn cut(&self) -> &CancellationToken {
+        &self.cut
+    }
+
     /// Where tasks that serve this node are spawned, so that [`Node::close`] can wait for them.
     #[must_use]
     pub const fn tasks(&self) -> &TaskTracker {
@@ -161,6 +170,9 @@ impl Node {
         self.hub.drain(spread);
         if tokio::time::timeout(bound, self.tasks.wait()).await.is_err() {
             tracing::warn!(connected = self.connected(), "the time to drain is over; cutting who is left");
+            self.cut.cancel();
+            // They end at once, but for a write that is under way; the store's end waits for that.
+            let _ = tokio::time::timeout(LAST_WRITES, self.tasks.wait()).await;
         }
     }
 
@@ -172,6 +184,9 @@ impl Node {
         self.store.close().await.map_err(fault)
     }
 }
+
+/// How long the writes of those who were cut off are waited for. A guess: a write takes milliseconds.
+const LAST_WRITES: Duration = Duration::from_secs(1);
 
 /// What a caller is told when the store did not do what was asked.
 fn fault(error: store::Error) -> Fault {

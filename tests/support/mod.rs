@@ -65,11 +65,11 @@ impl Gateway {
         let mut config = Config::default();
         let other_key = "another-tenant's-key-of-32-characters";
         config.auth.keys = vec![ApiKey::parse(&format!("other:{other_key}")).expect("a key")];
+        config.drain.spread = Duration::from_millis(100);
         change(&mut config);
         config.store.data = folder.path().to_owned();
         config.listen.devices.set_port(0);
         config.listen.backend.set_port(0);
-        config.drain.spread = config.drain.spread.min(Duration::from_millis(100));
         let server = Server::start(&config, Clock::new()).await.expect("the gateway starts");
         let ca = std::fs::read(server.development_ca().expect("a throw-away certificate")).expect("the CA");
         Self {

@@ -132,7 +132,8 @@ impl Native {
             Ok((link, admitted)) => {
                 let node = Arc::clone(&self.node);
                 self.node.tasks().spawn(async move {
-                    connection::serve(node, link, admitted).await;
+                    let cut = node.cut().clone();
+                    cut.run_until_cancelled(connection::serve(node, link, admitted)).await;
                     drop(counted);
                 });
             }
