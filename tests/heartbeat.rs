@@ -124,6 +124,8 @@ async fn p1_11_p1_12_a_black_hole_is_noticed_by_both_and_costs_no_push() {
         }
     };
     soon("the server's notice", server_noticed).await;
+    let noticed = clock.now().moment.since(swallowed);
+    assert!(noticed < (INTERVAL * 5 / 4 + TIMEOUT) * 20, "the server noticed after {noticed:?}");
 
     network.swallow.send_replace(false);
     let again = next(&mut client).await;

@@ -274,8 +274,8 @@ options! {
 
     /// What is logged. Never payloads or secrets.
     log: Log {
-        /// Which lines are written.
-        filter: String as Filter = "info";
+        /// Which lines are written. The database's own lines are of no use to an operator below warnings.
+        filter: String as Filter = "info,fjall=warn,lsm_tree=warn";
         /// How they look.
         format: Format as LogFormat = "text";
     }

@@ -267,7 +267,7 @@ pub(in crate::store) async fn many_callers_share_flushes_and_keep_their_order(pl
     }
     let health = store.health();
     assert_eq!(health.writes, 320);
-    assert!(health.flushes < health.writes, "{} flushes for {} writes", health.flushes, health.writes);
+    assert!(health.flushes <= health.writes / 2, "{} flushes for {} writes", health.flushes, health.writes);
 }
 
 pub(in crate::store) async fn answered_writes_are_there_after_reopening(place: &dyn Place) {
