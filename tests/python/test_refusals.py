@@ -224,8 +224,8 @@ def test_a_compressed_request_is_told_what_is_taken(gateway):
 
 
 def test_bodies_that_are_not_one_message(gateway):
-    """None, two, cut, and a flag that does not exist."""
-    for body in (b"", b"\0\0\0", b"\0\0\0\0\5ab", b"\0\0\0\0\0" * 2, b"\7\0\0\0\0"):
+    """Two, cut, and a flag that does not exist. (None at all is an `Open` that wishes for nothing.)"""
+    for body in (b"\0\0\0", b"\0\0\0\0\5ab", b"\0\0\0\0\0" * 2, b"\7\0\0\0\0"):
         answer = call_with_curl(
             gateway, "/pushline.v1.Device/Open", "-H", "content-type: application/grpc", data=body
         )
