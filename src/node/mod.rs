@@ -67,7 +67,6 @@ pub struct Node {
     cut: CancellationToken,
     /// Everything that was spawned on the node's behalf and must end before the store is closed.
     tasks: TaskTracker,
-    canary: tokio::sync::Mutex<Option<upkeep::Canary>>,
 }
 
 impl Node {
@@ -93,7 +92,6 @@ impl Node {
             drained: CancellationToken::new(),
             cut: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            canary: tokio::sync::Mutex::new(None),
         }
     }
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::model::clock::Moment;
 use crate::model::fault::{Code, Fault};
 use crate::model::id::{MessageId, TenantId, TopicName};
 use crate::model::log::{LogId, Offset};
@@ -15,16 +14,6 @@ use crate::store::Append;
 
 /// Pause between sweeps when nothing more is due.
 const SWEEP_PAUSE: Duration = Duration::from_secs(5);
-
-/// How long the result of a canary is good, so that probes cannot load the disk.
-const CANARY_GOOD_FOR: Duration = Duration::from_secs(1);
-
-/// The last canary and when it flew.
-#[derive(Clone, Debug)]
-pub(crate) struct Canary {
-    at: Moment,
-    result: Result<Duration, Fault>,
-}
 
 impl Node {
     /// Sweeps until the node drains. Run it on a task of its own.
@@ -42,7 +31,7 @@ impl Node {
         }
     }
 
-    /// Appends a message with fsync and reads it back; returns the time it took.
+    /// Appends a message with fsync and reads it back; returns the time it took. Who calls it often shares the result.
     ///
     /// # Errors
     /// What went wrong; [`Code::Draining`] while the node is being drained.
@@ -50,15 +39,7 @@ impl Node {
         if self.draining() {
             return Err(Fault::new(Code::Draining, "the node is being drained"));
         }
-        // Held over the flight on purpose: probes that come together share one canary.
-        let mut last = self.canary.lock().await;
-        let now = self.clock.now().moment;
-        if let Some(canary) = last.as_ref().filter(|canary| now.since(canary.at) < CANARY_GOOD_FOR) {
-            return canary.result.clone();
-        }
-        let result = self.fly().await;
-        *last = Some(Canary { at: self.clock.now().moment, result: result.clone() });
-        result
+        self.fly().await
     }
 
     async fn fly(&self) -> Result<Duration, Fault> {

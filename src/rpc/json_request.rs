@@ -241,19 +241,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-const FIELDS: &[&str] = &[
-    "target",
-    "payload",
-    "payload_base64",
-    "payload_json",
-    "content_type",
-    "attributes",
-    "ttl",
-    "urgency",
-    "collapse_key",
-    "durability",
-    "idempotency_key",
-];
+/// A line of a stream has its reference before the fields of a push.
+const FIELDS: &[&str] = LINE_FIELDS.split_at(1).1;
 
 const LINE_FIELDS: &[&str] = &[
     "reference",
