@@ -1,4 +1,4 @@
-//! The bus of a deployment with one node: hands each hint straight to the node's own inlet.
+//! The bus of a deployment with one node: hands hints straight to the node's own inlet.
 
 use std::sync::Arc;
 
@@ -16,7 +16,8 @@ impl Local {
 }
 
 impl Bus for Local {
-    fn publish(&self, hint: Hint) -> usize {
-        self.inlet.receive(&Arc::new(hint))
+    fn publish(&self, hints: Vec<Hint>) -> usize {
+        let hints: Vec<_> = hints.into_iter().map(Arc::new).collect();
+        self.inlet.receive(&hints)
     }
 }

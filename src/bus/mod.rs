@@ -34,14 +34,15 @@ pub enum Hint {
 
 /// Where hints arrive. Never blocks: what cannot be kept is dropped.
 pub trait Inlet: Send + Sync + 'static {
-    /// Takes a hint; answers how many sessions of this node it was handed to.
-    fn receive(&self, hint: &Arc<Hint>) -> usize;
+    /// Takes hints, those of one log in order; answers how many sessions of this node they were handed to, all together.
+    fn receive(&self, hints: &[Arc<Hint>]) -> usize;
 }
 
 /// Carries hints to every node, this one included.
 pub trait Bus: Send + Sync + 'static {
-    /// Spreads a hint. Answers how many sessions it reached as far as is known at once; other nodes are not waited for.
-    fn publish(&self, hint: Hint) -> usize;
+    /// Spreads hints in their order. Answers how many sessions they reached, all together, as far as is known at once;
+    /// other nodes are not waited for.
+    fn publish(&self, hints: Vec<Hint>) -> usize;
 }
 
 /// The inlet of this node, shared.

@@ -149,7 +149,14 @@ impl Hub {
 }
 
 impl Inlet for Hub {
-    fn receive(&self, hint: &Arc<Hint>) -> usize {
+    fn receive(&self, hints: &[Arc<Hint>]) -> usize {
+        hints.iter().map(|hint| self.hand_out(hint)).sum()
+    }
+}
+
+impl Hub {
+    /// Leaves a hint in the mailboxes of those whom it concerns; answers how many they are.
+    fn hand_out(&self, hint: &Arc<Hint>) -> usize {
         let (Hint::Grown { log, .. } | Hint::Online { log, .. }) = &**hint;
         let followers = self.shard(log).read().unwrap_or_else(PoisonError::into_inner);
         let Some(followers) = followers.get(log) else { return 0 };
@@ -306,11 +313,11 @@ mod tests {
         one.follow(log.clone());
         one.follow(log.clone());
         two.follow(log.clone());
-        assert_eq!(hub.receive(&hint), 2);
+        assert_eq!(hub.receive(&[Arc::clone(&hint)]), 2);
         two.unfollow(&log);
-        assert_eq!(hub.receive(&hint), 1);
+        assert_eq!(hub.receive(&[Arc::clone(&hint)]), 1);
         drop(one);
-        assert_eq!(hub.receive(&hint), 0);
+        assert_eq!(hub.receive(&[Arc::clone(&hint)]), 0);
         assert!(hub.followers.iter().all(|shard| shard.read().expect("no panic").is_empty()), "nothing is left behind");
     }
 
@@ -331,7 +338,7 @@ mod tests {
                 device: device.map(|name| DeviceId::new(name).expect("a name")),
                 body: bytes::Bytes::new(),
             };
-            hub.receive(&Arc::new(Hint::Online { log: log.clone(), entry }))
+            hub.receive(&[Arc::new(Hint::Online { log: log.clone(), entry })])
         };
         assert_eq!([handed(None), handed(Some("1")), handed(Some("2"))], [1, 1, 0]);
         let mut two = hub.sit(receiver("u", "2")).await.expect("a free place");

@@ -80,13 +80,15 @@ impl Node {
         metrics: Arc<Metrics>,
     ) -> Self {
         let hub = Arc::new(Hub::new(options.connections_max, options.user_connections_max));
+        let bus = bus::open::open(Arc::clone(&hub) as bus::SharedInlet);
+        store.announce_to(Arc::new(push::Herald::new(Arc::clone(&bus), Arc::clone(&metrics))));
         Self {
             clock,
             delivery: Arc::new(options.delivery),
             limits: options.push,
             authority,
             store,
-            bus: bus::open::open(Arc::clone(&hub) as bus::SharedInlet),
+            bus,
             hub,
             metrics,
             drained: CancellationToken::new(),

@@ -1,4 +1,4 @@
-//! Accepts pushes: gives them an id and a life, appends them, and spreads the hint.
+//! Accepts pushes: gives them an id and a life and appends them; and spreads the hints when the store has them.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::model::id::{MessageId, TenantId};
 use crate::model::log::{Epoch, LogId, Offset};
 use crate::model::message::{Durability, Entry, Target, Urgency};
 use crate::node::{Node, fault};
-use crate::store::{self, Append, Idempotency};
+use crate::store::{self, Announced, Append, Appended, Idempotency};
 
 /// Bounds of pushes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,7 +86,7 @@ impl Node {
     pub fn push(&self, tenant: &TenantId, draft: Draft) -> Pushing {
         if self.draining() {
             let words = "the node is being drained; push to another one or try again when it is back";
-            return Pushing::done(Err(self.refused(Fault::new(Code::Draining, words))));
+            return Pushing(State::Done(Some(Err(self.refused(Fault::new(Code::Draining, words))))));
         }
         let now = self.clock.now();
         let id = MessageId::new(now.wall.as_millis(), std::array::from_fn(|_| fastrand::u8(..)));
@@ -107,7 +107,7 @@ impl Node {
             body: draft.body,
         };
         if online {
-            return Pushing::done(Ok(self.push_online(log, entry)));
+            return Pushing(State::Done(Some(Ok(self.push_online(log, entry)))));
         }
         let append = Append {
             log: log.clone(),
@@ -121,18 +121,18 @@ impl Node {
             durability: draft.durability,
             body: entry.body.clone(),
         };
-        let appended = self.store.append(append);
-        let spread =
-            Spread { bus: Arc::clone(&self.bus), metrics: Arc::clone(&self.metrics), clock: self.clock, began: now };
-        Pushing {
-            rest: Some(Box::pin(async move { spread.settle(log, entry, appended.await) })),
-            tasks: self.tasks.clone(),
-        }
+        Pushing(State::Waiting {
+            appended: self.store.append(append),
+            log,
+            metrics: Arc::clone(&self.metrics),
+            clock: self.clock,
+            began: now,
+        })
     }
 
     fn push_online(&self, log: LogId, entry: Entry) -> Accepted {
         let (id, accepted_at) = (entry.id, entry.accepted_at);
-        let handed = self.bus.publish(Hint::Online { log, entry });
+        let handed = self.bus.publish(vec![Hint::Online { log, entry }]);
         self.metrics.pushes_online.increment();
         Accepted {
             id,
@@ -152,80 +152,147 @@ impl Node {
     }
 }
 
-/// What is left to do when a push is stored.
-struct Spread {
-    bus: Arc<dyn Bus>,
-    metrics: Arc<Metrics>,
-    clock: Clock,
-    began: Now,
-}
+/// A push on its way to its answer. Dropped before, the push goes on by itself: the store announces what it appended,
+/// whether or not its sender still listens.
+pub struct Pushing(State);
 
-impl Spread {
-    fn settle(
-        self,
+enum State {
+    /// The answer was known at once; it is taken when it is given.
+    Done(Option<Result<Accepted, Fault>>),
+    /// The store has it.
+    Waiting {
+        appended: store::Answer<Appended>,
         log: LogId,
-        mut entry: Entry,
-        appended: Result<store::Appended, store::Error>,
-    ) -> Result<Accepted, Fault> {
-        let appended = appended.map_err(|error| {
-            let fault = fault(error);
-            self.metrics.push_refused(fault.code);
-            fault
-        })?;
-        self.metrics.append_latency.observe(self.clock.now().moment.since(self.began.moment));
-        if appended.duplicate {
-            self.metrics.pushes_duplicate.increment();
-        } else {
-            self.metrics.pushes_accepted.increment();
-            entry.offset = appended.offset;
-            let (epoch, last) = (appended.epoch, appended.offset);
-            self.bus.publish(Hint::Grown { log: log.clone(), epoch, last, entry: Some(entry) });
-        }
-        Ok(Accepted {
-            id: appended.id,
-            log: Some(log),
-            offset: appended.offset,
-            epoch: appended.epoch,
-            accepted_at: appended.accepted_at,
-            expires_at: appended.expires_at,
-            duplicate: appended.duplicate,
-            online: 0,
-        })
-    }
-}
-
-/// A push on its way to its answer. Dropped before, it goes on by itself: a stored message must be hinted, whether or
-/// not its sender still listens.
-pub struct Pushing {
-    rest: Option<Rest>,
-    tasks: tokio_util::task::TaskTracker,
-}
-
-type Rest = Pin<Box<dyn Future<Output = Result<Accepted, Fault>> + Send>>;
-
-impl Pushing {
-    fn done(answer: Result<Accepted, Fault>) -> Self {
-        Self { rest: Some(Box::pin(std::future::ready(answer))), tasks: tokio_util::task::TaskTracker::new() }
-    }
+        metrics: Arc<Metrics>,
+        clock: Clock,
+        /// When the store was called.
+        began: Now,
+    },
 }
 
 impl Future for Pushing {
     type Output = Result<Accepted, Fault>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(rest) = self.rest.as_mut() else { return Poll::Pending };
-        let answer = std::task::ready!(rest.as_mut().poll(context));
-        self.rest = None;
+        let answer = match &mut self.0 {
+            State::Done(answer) => return answer.take().map_or(Poll::Pending, Poll::Ready),
+            State::Waiting { appended, log, metrics, clock, began } => {
+                let appended = std::task::ready!(Pin::new(appended).poll(context));
+                answer(appended, log, metrics, clock.now().moment.since(began.moment))
+            }
+        };
+        self.0 = State::Done(None);
         Poll::Ready(answer)
     }
 }
 
-impl Drop for Pushing {
-    fn drop(&mut self) {
-        if let Some(rest) = self.rest.take()
-            && tokio::runtime::Handle::try_current().is_ok()
-        {
-            self.tasks.spawn(rest);
+/// The answer to a push that the store has answered after `latency`.
+fn answer(
+    appended: Result<Appended, store::Error>,
+    log: &LogId,
+    metrics: &Metrics,
+    latency: Duration,
+) -> Result<Accepted, Fault> {
+    let appended = appended.map_err(|error| {
+        let fault = fault(error);
+        metrics.push_refused(fault.code);
+        fault
+    })?;
+    metrics.append_latency.observe(latency);
+    if appended.duplicate {
+        metrics.pushes_duplicate.increment();
+    }
+    Ok(Accepted {
+        id: appended.id,
+        log: Some(log.clone()),
+        offset: appended.offset,
+        epoch: appended.epoch,
+        accepted_at: appended.accepted_at,
+        expires_at: appended.expires_at,
+        duplicate: appended.duplicate,
+        online: 0,
+    })
+}
+
+/// Makes hints of what the store appended, and spreads them.
+pub(crate) struct Herald {
+    /// Where the hints go.
+    bus: Arc<dyn Bus>,
+    /// Where stored pushes are counted: here, because the sender of one may not wait for its answer.
+    metrics: Arc<Metrics>,
+}
+
+impl Herald {
+    pub(crate) const fn new(bus: Arc<dyn Bus>, metrics: Arc<Metrics>) -> Self {
+        Self { bus, metrics }
+    }
+}
+
+impl store::Listener for Herald {
+    fn appended(&self, batch: Vec<Announced>) {
+        // The canary is no push, and nobody follows its log.
+        let pushes = batch.into_iter().filter(|announced| !announced.log.tenant().is_reserved());
+        let hint = |Announced { log, epoch, entry }| Hint::Grown { log, epoch, last: entry.offset, entry: Some(entry) };
+        let hints: Vec<_> = pushes.map(hint).collect();
+        self.metrics.pushes_accepted.add(hints.len() as u64);
+        self.bus.publish(hints);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::Herald;
+    use crate::bus::{Bus, Hint};
+    use crate::metrics::Metrics;
+    use crate::model::clock::Timestamp;
+    use crate::model::id::{MessageId, TenantId, TopicName};
+    use crate::model::log::{Epoch, LogId, Offset};
+    use crate::model::message::{Entry, Urgency};
+    use crate::store::{Announced, Listener};
+
+    /// Keeps what is published: batches of topic and offset.
+    #[derive(Default)]
+    struct Published(Mutex<Vec<Vec<(String, u64)>>>);
+
+    impl Bus for Published {
+        fn publish(&self, hints: Vec<Hint>) -> usize {
+            let hint = |hint| match hint {
+                Hint::Grown { log, last, entry: Some(entry), .. } if entry.offset == last => (log.to_string(), last.0),
+                other => panic!("{other:?}"),
+            };
+            self.0.lock().expect("no panic").push(hints.into_iter().map(hint).collect());
+            0
         }
+    }
+
+    fn announced(tenant: &str, topic: &str, offset: u64) -> Announced {
+        let log = LogId::Topic(TenantId::new(tenant).expect("a name"), TopicName::new(topic).expect("a name"));
+        let entry = Entry {
+            offset: Offset(offset),
+            id: MessageId::new(offset, [0; 10]),
+            accepted_at: Timestamp::ZERO,
+            expires_at: Timestamp::from_millis(1),
+            urgency: Urgency::Normal,
+            device: None,
+            body: bytes::Bytes::new(),
+        };
+        Announced { log, epoch: Epoch(1), entry }
+    }
+
+    #[test]
+    fn what_the_store_announces_is_counted_and_hinted_in_order_but_not_the_canary() {
+        let (bus, metrics) = (Arc::<Published>::default(), Arc::new(Metrics::new()));
+        let herald = Herald::new(Arc::clone(&bus) as Arc<dyn Bus>, Arc::clone(&metrics));
+        herald.appended(vec![
+            announced("t", "a", 1),
+            announced("_pushline", "canary", 1),
+            announced("t", "b", 1),
+            announced("t", "a", 2),
+        ]);
+        let hint = |topic: &str, offset| (format!("topic/{topic}"), offset);
+        assert_eq!(*bus.0.lock().expect("no panic"), [[hint("a", 1), hint("b", 1), hint("a", 2)]]);
+        assert!(metrics.render().contains("pushline_pushes_total{outcome=\"accepted\"} 3\n"));
     }
 }

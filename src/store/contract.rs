@@ -1,6 +1,7 @@
 //! What every store must keep: the promises of `store/mod.rs`, checked through the trait alone. It knows no particular
 //! store; one that wants to pass implements [`Place`] and calls [`contract!`].
 
+pub(super) mod announcements;
 pub(super) mod devices;
 pub(super) mod logs;
 pub(super) mod messages;
@@ -35,6 +36,9 @@ macro_rules! contract {
                 a_full_topic_trims_the_oldest, expired_entries_of_a_full_topic_are_not_missed, logs_without_use_begin_a_new_life, tenants_and_names_are_apart,
                 many_callers_share_flushes_and_keep_their_order, answered_writes_are_there_after_reopening,
                 reads_see_answered_writes, a_closed_store_refuses_writes, dropped_answers_are_written_all_the_same;
+            announcements: each_append_is_announced_once_before_its_answer_and_in_order,
+                what_is_announced_is_as_durable_as_asked_and_can_be_read, what_was_not_appended_is_not_announced,
+                an_append_whose_caller_is_gone_is_announced;
             devices: a_new_device_begins_before_the_first_entry, a_device_too_many_is_refused,
                 two_devices_have_cursors_of_their_own, older_and_newer_cursors_merge, void_cursors_are_ignored,
                 a_topic_is_followed_from_its_head, subscribing_again_changes_nothing, subscriptions_have_a_limit,

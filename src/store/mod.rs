@@ -10,6 +10,7 @@ mod contract;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -136,6 +137,24 @@ pub struct Appended {
     pub duplicate: bool,
 }
 
+/// An entry that was appended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announced {
+    /// Its log.
+    pub log: LogId,
+    /// The life of the log that its offset belongs to.
+    pub epoch: Epoch,
+    /// The entry; its body is the one that was appended, not a copy.
+    pub entry: Entry,
+}
+
+/// Who hears of what was appended.
+pub trait Listener: Send + Sync + 'static {
+    /// Takes what one batch of writes appended, in order. Writes wait while this runs, so it never blocks, and it calls
+    /// no writing method of the store.
+    fn appended(&self, batch: Vec<Announced>);
+}
+
 /// What the store knows of a device that opens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opened {
@@ -253,6 +272,12 @@ pub trait Store: Send + Sync + 'static {
     /// Appends a message: gives it the next offset of its log. Answers when it is as durable as asked for. A log that
     /// does not exist is made, with an epoch never used before.
     fn append(&self, append: Append) -> Answer<Appended>;
+
+    /// Tells `listener` of each entry that is appended through this store from now on: once, in the order of the offsets
+    /// of each log, when it is as durable as was asked for and can be read, and before its append is answered. Also when
+    /// nobody waits for the answer any more. Not told are duplicates, what was refused, and what failed. There is one
+    /// listener: a second call changes nothing.
+    fn announce_to(&self, listener: Arc<dyn Listener>);
 
     /// Reads entries after an offset: at most `entries`, and no more once `bytes` of bodies are reached (but at least
     /// one entry if there is one). Entries that expired by `now` are left out and count as looked at.

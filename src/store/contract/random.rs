@@ -12,6 +12,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
+use super::announcements::Heard;
 use super::{Place, START, at, id, push, tenant};
 use crate::model::clock::Timestamp;
 use crate::model::cursor::Cursor;
@@ -116,6 +117,8 @@ struct Log {
 struct World {
     owner: TenantId,
     store: Option<Arc<dyn Store>>,
+    /// What the store announces.
+    heard: Arc<Heard>,
     now: u64,
     /// By number.
     messages: Vec<Message>,
@@ -128,7 +131,8 @@ struct World {
 impl World {
     fn new(owner: TenantId, store: Arc<dyn Store>) -> Self {
         let (messages, logs, cursors, repeats) = Default::default();
-        Self { owner, store: Some(store), now: 0, messages, logs, cursors, repeats }
+        let heard = Heard::of(&*store);
+        Self { owner, store: Some(store), heard, now: 0, messages, logs, cursors, repeats }
     }
 
     fn store(&self) -> &dyn Store {
@@ -141,7 +145,9 @@ impl World {
 
     fn reopen(&mut self, place: &dyn Place, limits: &Limits) {
         self.store = None;
-        self.store = Some(place.open(limits.clone()));
+        let store = place.open(limits.clone());
+        self.heard = Heard::of(&*store);
+        self.store = Some(store);
     }
 
     fn topic(&self, number: usize) -> TopicName {
@@ -202,6 +208,10 @@ impl World {
             ..push(&log, number)
         };
         let outcome = self.store().append(append.clone()).await;
+        let fresh = outcome.as_ref().ok().filter(|appended| !appended.duplicate);
+        let heard = self.heard.take();
+        let heard: Vec<_> = heard.iter().map(|one| (&one.log, one.epoch, one.entry.offset, one.entry.id)).collect();
+        assert_eq!(heard, Vec::from_iter(fresh.map(|fresh| (&log, fresh.epoch, fresh.offset, fresh.id))));
         if let Some(idempotency) = &append.idempotency {
             let known = self.repeats.get(&idempotency.key);
             let known =

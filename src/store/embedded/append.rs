@@ -11,7 +11,7 @@ use super::{key, read};
 use crate::model::clock::Timestamp;
 use crate::model::log::{Epoch, Head, LogId, Offset};
 use crate::model::message::{Durability, Entry};
-use crate::store::{Append, Appended, Error};
+use crate::store::{Announced, Append, Appended, Error};
 
 /// Epochs are below 2^53, so that they survive JSON. Of 2^53 random ones, two lives of one log never meet.
 const EPOCH_MAX: u64 = (1 << 53) - 1;
@@ -88,6 +88,7 @@ impl Writer {
         }
         let entry = Entry { offset, id, accepted_at, expires_at, urgency, device: device.clone(), body };
         self.staged.put(key::entry(&log, offset), record::encode_entry(&entry));
+        self.announced.push(Announced { log: log.clone(), epoch, entry });
         let fate = Fate::Standing;
         let message = record::Message { id, log, epoch, offset, accepted_at, expires_at, device, collapse_key, fate };
         let key = message.key();

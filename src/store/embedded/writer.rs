@@ -1,9 +1,9 @@
-//! The thread that writes: takes what waits, applies it as one batch, syncs once, answers in order. What each command
+//! The thread that writes: takes what waits, applies it as one batch, syncs once, announces and answers in order. What each command
 //! means stands in the files beside this one.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use fastrand::Rng;
 
@@ -16,7 +16,7 @@ use super::table::Table;
 use crate::model::clock::Timestamp;
 use crate::model::id::Receiver;
 use crate::model::log::LogId;
-use crate::store::{Error, Limits};
+use crate::store::{Announced, Error, Limits, Listener};
 
 /// Most commands in a batch, and about the most bytes of them. A guess: large enough that a sync of some milliseconds
 /// is shared by all that came during the one before, small enough that applying a batch takes less than 50 ms.
@@ -53,6 +53,10 @@ pub(super) struct Writer {
     pub(super) due_from: Vec<u8>,
     /// The batch has a member that must be on disk before its answer.
     pub(super) sync: bool,
+    /// What the batch appended, in order.
+    pub(super) announced: Vec<Announced>,
+    /// Who hears of it when it is written.
+    listener: Arc<OnceLock<Arc<dyn Listener>>>,
     /// Batches since the start.
     batches: u64,
     /// What others see.
@@ -76,7 +80,12 @@ impl Drop for Watch<'_> {
 
 impl Writer {
     /// A writer on this table.
-    pub(super) fn new(table: Table, limits: Limits, counters: Arc<Counters>) -> Self {
+    pub(super) fn new(
+        table: Table,
+        limits: Limits,
+        counters: Arc<Counters>,
+        listener: Arc<OnceLock<Arc<dyn Listener>>>,
+    ) -> Self {
         Self {
             staged: Staged::new(table),
             limits,
@@ -85,6 +94,8 @@ impl Writer {
             random: Rng::new(),
             due_from: key::due_from(Timestamp::ZERO),
             sync: false,
+            announced: Vec::new(),
+            listener,
             batches: 0,
             counters,
         }
@@ -103,6 +114,8 @@ impl Writer {
                 tracing::error!(%error, "the store failed and takes no more writes");
                 // First of all nothing more may come in: who is told of the failure must meet it again.
                 drop(queue.fail(error.clone()));
+            } else {
+                self.announce();
             }
             for settle in settles {
                 settle(error.as_ref());
@@ -155,6 +168,17 @@ impl Writer {
             self.measure();
         }
         Ok(())
+    }
+
+    /// Tells of what the batch appended. Before the answers: a device need not wait until the backends are answered, and
+    /// who was answered knows that its push is on its way.
+    fn announce(&mut self) {
+        let batch = std::mem::take(&mut self.announced);
+        if let Some(listener) = self.listener.get()
+            && !batch.is_empty()
+        {
+            listener.appended(batch);
+        }
     }
 
     fn measure(&self) {
