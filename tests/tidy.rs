@@ -94,6 +94,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("clap", &["src/cli"]),
     ("hdrhistogram", &["src/load"]),
     ("indicatif", &["src/cli"]),
+    ("terminal_size", &["src/cli"]),
 ];
 
 /// Contracts: they import none of their implementations.

@@ -4,6 +4,8 @@ mod certs;
 mod config;
 pub mod demo;
 pub mod listen;
+#[cfg_attr(not(test), expect(dead_code, reason = "`pushline load` shows its reports with it"))]
+mod load_report;
 pub mod options;
 pub mod push;
 pub mod serve;
