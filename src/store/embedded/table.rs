@@ -49,9 +49,11 @@ pub(super) struct Table {
 /// that the database allows, in addition to the active one of 64 MiB.
 const JOURNAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// Threads that write in the background. Two, so that writing out what was gathered never waits for a compaction; more
-/// would only take processors from the gateway.
-const WORKERS: usize = 2;
+/// Threads that write in the background: one for writing out what was gathered, which never compacts, and two that do
+/// both. With one of those, the first spins: it hands the call to compact back to the queue for as long as the other is
+/// busy. Measured with appends to a folder of 200,000 entries: 26 us of background work each with two threads, 14 with
+/// three.
+const WORKERS: usize = 3;
 
 /// The table's name. Format 1 had its number in a table of this name too, so that its folders are refused as such.
 const NAME: &str = "records";
