@@ -115,8 +115,11 @@ impl Backend for Service {
         request: tonic::Request<pb::PushRequest>,
     ) -> Result<tonic::Response<pb::PushResponse>, tonic::Status> {
         let tenant = tenant(&request)?;
-        let pushed = self.intake.push(&tenant, Ok(request.into_inner())).await;
-        pushed.map(|accepted| tonic::Response::new(accepted_to_pb(accepted))).map_err(|fault| fault::to_status(&fault))
+        let pushed = async { self.intake.push(&tenant, Ok(request.into_inner()))?.await };
+        pushed
+            .await
+            .map(|accepted| tonic::Response::new(accepted_to_pb(accepted)))
+            .map_err(|fault| fault::to_status(&fault))
     }
 
     type PushStreamStream = BoxStream<'static, Result<pb::PushStreamResponse, tonic::Status>>;

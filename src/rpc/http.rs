@@ -55,7 +55,7 @@ async fn try_push(intake: &Intake, request: Request) -> Result<Accepted, Fault> 
     let push = check_media(&parts.headers, &["application/json"])
         .and_then(|()| json_request::push(&body))
         .and_then(|push| with_key_header(push, &parts.headers));
-    intake.push(&tenant, push).await
+    intake.push(&tenant, push)?.await
 }
 
 fn answer_push(status: StatusCode, accepted: &Accepted) -> Response {

@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use futures_util::FutureExt;
-use futures_util::future::{self, BoxFuture};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use http_body_util::BodyExt;
@@ -16,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::fault::{Code, Fault};
 use crate::model::id::{MessageId, TenantId};
-use crate::node::push::Accepted;
+use crate::node::push::Pushing;
 use crate::node::{MessageRecord, Node};
 use crate::rpc::draft;
 use crate::wire::pb;
@@ -92,16 +90,12 @@ impl Intake {
     }
 
     /// Pushes. The push has its place in the store's queue when this returns; the answer comes when it is durable.
-    pub(super) fn push(
-        &self,
-        tenant: &TenantId,
-        request: Result<pb::PushRequest, Fault>,
-    ) -> BoxFuture<'static, Result<Accepted, Fault>> {
-        let limits = self.node.limits();
-        match request.and_then(|request| draft::check(request, limits)) {
-            Ok(draft) => self.node.push(tenant, draft).boxed(),
-            Err(fault) => future::ready(Err(self.refused(fault))).boxed(),
-        }
+    ///
+    /// # Errors
+    /// What is wrong with the request itself; the node's own refusals are answers.
+    pub(super) fn push(&self, tenant: &TenantId, request: Result<pb::PushRequest, Fault>) -> Result<Pushing, Fault> {
+        let draft = request.and_then(|request| draft::check(request, self.node.limits()));
+        Ok(self.node.push(tenant, draft.map_err(|fault| self.refused(fault))?))
     }
 
     /// Counts a push that is refused before the node sees it (the node counts its own).

@@ -6,15 +6,14 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesOrdered;
 
 use crate::model::fault::{Code, Fault};
 use crate::model::id::TenantId;
-use crate::node::push::Accepted;
+use crate::node::push::{Accepted, Pushing};
 use crate::rpc::intake::Intake;
 use crate::wire::pb;
 
@@ -34,15 +33,23 @@ pub(super) struct Answer {
     pub(super) outcome: Result<Accepted, Fault>,
 }
 
+/// A push under way.
+struct Outstanding {
+    /// As in the ask.
+    reference: Option<u64>,
+    /// Bytes of its payload.
+    bytes: usize,
+    /// Its answer to come, or why it was refused at once.
+    push: Result<Pushing, Fault>,
+}
+
 /// Answers in the order of their asks. An `Err` is the last item: the stream itself failed, after what came before.
 pub(super) struct Answers<S> {
     intake: Intake,
     tenant: TenantId,
     asks: S,
     /// Pushes under way, in order.
-    outstanding: FuturesOrdered<BoxFuture<'static, Result<Accepted, Fault>>>,
-    /// Their references and the bytes of their payloads, in the same order.
-    marks: VecDeque<(Option<u64>, usize)>,
+    outstanding: VecDeque<Outstanding>,
     /// Bytes of the payloads under way.
     outstanding_bytes: usize,
     /// Ready when the listener stops.
@@ -61,8 +68,7 @@ impl<S: Stream<Item = Result<Ask, Fault>> + Unpin> Answers<S> {
             intake,
             tenant,
             asks,
-            outstanding: FuturesOrdered::new(),
-            marks: VecDeque::new(),
+            outstanding: VecDeque::new(),
             outstanding_bytes: 0,
             stopped,
             end: None,
@@ -85,8 +91,8 @@ impl<S: Stream<Item = Result<Ask, Fault>> + Unpin> Answers<S> {
                 Poll::Ready(Some(Ok(ask))) => {
                     let bytes = ask.push.as_ref().map_or(0, |push| push.payload.len());
                     self.outstanding_bytes += bytes;
-                    self.marks.push_back((ask.reference, bytes));
-                    self.outstanding.push_back(self.intake.push(&self.tenant, ask.push));
+                    let push = self.intake.push(&self.tenant, ask.push);
+                    self.outstanding.push_back(Outstanding { reference: ask.reference, bytes, push });
                 }
                 Poll::Ready(Some(Err(fault))) => self.end = Some(Err(fault)),
                 Poll::Ready(None) => self.end = Some(Ok(())),
@@ -94,6 +100,22 @@ impl<S: Stream<Item = Result<Ask, Fault>> + Unpin> Answers<S> {
             }
         }
         true
+    }
+
+    /// The oldest push's answer; `None` when no push is under way.
+    ///
+    /// Only the oldest is polled. The store answers in the order of its queue, so the others have nothing to tell before
+    /// it, and the task wakes once for all that one flush brought to disk, not once a push.
+    fn answer(&mut self, context: &mut Context<'_>) -> Poll<Option<Answer>> {
+        let Some(oldest) = self.outstanding.front_mut() else { return Poll::Ready(None) };
+        let outcome = match &mut oldest.push {
+            Ok(pushing) => ready!(Pin::new(pushing).poll(context)),
+            Err(fault) => Err(fault.clone()),
+        };
+        let (reference, bytes) = (oldest.reference, oldest.bytes);
+        self.outstanding.pop_front();
+        self.outstanding_bytes -= bytes;
+        Poll::Ready(Some(Answer { reference, outcome }))
     }
 }
 
@@ -105,13 +127,13 @@ impl<S: Stream<Item = Result<Ask, Fault>> + Unpin> Stream for Answers<S> {
         if this.done {
             return Poll::Ready(None);
         }
+        // What is ready is told first: a peer that waits for its answers gets all of them, and then it is read on.
+        if let Poll::Ready(Some(answer)) = this.answer(context) {
+            return Poll::Ready(Some(Ok(answer)));
+        }
         let more = this.read(context);
-        match Pin::new(&mut this.outstanding).poll_next(context) {
-            Poll::Ready(Some(outcome)) => {
-                let (reference, bytes) = this.marks.pop_front().expect("each push under way has its mark");
-                this.outstanding_bytes -= bytes;
-                return Poll::Ready(Some(Ok(Answer { reference, outcome })));
-            }
+        match this.answer(context) {
+            Poll::Ready(Some(answer)) => return Poll::Ready(Some(Ok(answer))),
             Poll::Ready(None) => {
                 if let Some(end) = this.end.take() {
                     this.done = true;
