@@ -44,18 +44,22 @@ pub(super) fn check(mut request: pb::PushRequest, limits: &Limits) -> Result<Dra
     check_online_only(&request, durability)?;
 
     let idempotency_key = some(std::mem::take(&mut request.idempotency_key));
-    request.target = Some(body::target_to_pb(&target));
-    request.urgency = body::urgency_to_pb(urgency).into();
-    request.durability = durability_to_pb(durability).into();
+    let mut fingerprint = 0;
+    // Only a second use of a key compares fingerprints; without a key there is nothing to compare.
+    if idempotency_key.is_some() {
+        request.target = Some(body::target_to_pb(&target));
+        request.urgency = body::urgency_to_pb(urgency).into();
+        request.durability = durability_to_pb(durability).into();
+        fingerprint = fingerprint_of(&request);
+    }
     Ok(Draft {
-        // Only a second use of a key compares fingerprints; without a key there is nothing to compare.
-        fingerprint: if idempotency_key.is_some() { fingerprint(&request) } else { 0 },
+        fingerprint,
         ttl: request.ttl_seconds.map(Duration::from_secs),
         urgency,
         collapse_key: some(request.collapse_key.clone()),
         durability,
         idempotency_key,
-        body: body::encode(&body::Content {
+        body: body::encode(body::Content {
             target: target.clone(),
             content_type: request.content_type,
             attributes: request.attributes,
@@ -70,7 +74,7 @@ pub(super) fn check(mut request: pb::PushRequest, limits: &Limits) -> Result<Dra
 /// Hash of all that the request says, defaults spelled out, apart from the key itself. It is stored and compared by
 /// later versions, so it is a hash with a specification over an encoding with one: fields by number, maps by key, and a
 /// field that a later version adds is not there while it is unset.
-fn fingerprint(request: &pb::PushRequest) -> u64 {
+fn fingerprint_of(request: &pb::PushRequest) -> u64 {
     xxh3_64(&request.encode_to_vec())
 }
 

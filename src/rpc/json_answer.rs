@@ -147,7 +147,7 @@ mod tests {
                 expires_at: at(2),
                 urgency: Urgency::High,
                 device: None,
-                body: encode(&content),
+                body: encode(content),
             }),
             devices: vec![device("w", DeviceState::Waiting), device("a", DeviceState::Acked), device("d", dead)],
         }

@@ -27,16 +27,16 @@ pub struct Content {
     pub collapse_key: String,
 }
 
-/// Encodes a content.
+/// Encodes a content. The payload is copied here, and nowhere else between the backend's socket and the store.
 #[must_use]
-pub fn encode(content: &Content) -> Bytes {
+pub fn encode(content: Content) -> Bytes {
     let push = pb::Push {
         target: Some(target_to_pb(&content.target)),
-        content_type: content.content_type.clone(),
-        attributes: content.attributes.clone(),
-        payload: content.payload.clone(),
+        content_type: content.content_type,
+        attributes: content.attributes,
+        payload: content.payload,
         urgency: urgency_to_pb(content.urgency).into(),
-        collapse_key: content.collapse_key.clone(),
+        collapse_key: content.collapse_key,
         ..pb::Push::default()
     };
     push.encode_to_vec().into()
@@ -135,7 +135,7 @@ mod tests {
                 urgency: Urgency::VeryLow,
                 collapse_key: "k".into(),
             };
-            assert_eq!(decode(encode(&content)), Some(content));
+            assert_eq!(decode(encode(content.clone())), Some(content));
         }
         assert_eq!(decode(Bytes::from_static(b"\xff\xff")), None);
         assert_eq!(decode(Bytes::new()), None, "a body without a target is none");

@@ -305,7 +305,7 @@ mod tests {
                 expires_at: Timestamp::from_millis(70),
                 urgency: Urgency::High,
                 device: None,
-                body: body::encode(&content),
+                body: body::encode(content.clone()),
             };
             let mut out = BytesMut::new();
             put_frame(&Frame::Push { seq: 300, attempt: 2, entry }, &mut out);
