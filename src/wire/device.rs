@@ -63,6 +63,14 @@ pub const AGENT_BYTES_MAX: usize = 64;
 
 /// Field number of `OpenResponse.push`.
 const PUSH_FIELD: u32 = 2;
+/// Field numbers of `Push` that are not part of the body.
+const SEQ_FIELD: u32 = 1;
+const ATTEMPT_FIELD: u32 = 2;
+const ID_FIELD: u32 = 3;
+const ACCEPTED_FIELD: u32 = 4;
+const EXPIRES_FIELD: u32 = 5;
+/// Most bytes of those fields: five keys of a byte, three numbers of 64 bits, one of 32, and the id with its length.
+const OWN_BYTES_MAX: usize = 5 + 3 * 10 + 5 + 1 + 16;
 
 /// Appends a frame with its gRPC prefix, all of it.
 pub fn put_frame(frame: &Frame, out: &mut BytesMut) {
@@ -94,22 +102,34 @@ pub fn put_frame(frame: &Frame, out: &mut BytesMut) {
 
 /// Appends all of a push but its body, which must follow: so a large body need not be copied for each device.
 pub fn put_push_head(seq: u64, attempt: u32, entry: &Entry, out: &mut BytesMut) {
-    let own = pb::Push {
-        seq,
-        attempt,
-        id: Bytes::copy_from_slice(entry.id.as_bytes()),
-        accepted_at_ms: entry.accepted_at.as_millis(),
-        expires_at_ms: entry.expires_at.as_millis(),
-        ..pb::Push::default()
-    };
-    let push = own.encoded_len() + entry.body.len();
+    // By hand, since the generated type wants its bytes on the heap: this is done once a delivery.
+    let mut own = [0; OWN_BYTES_MAX];
+    let mut room = &mut own[..];
+    put_number(SEQ_FIELD, seq, &mut room);
+    put_number(ATTEMPT_FIELD, attempt.into(), &mut room);
+    encode_key(ID_FIELD, WireType::LengthDelimited, &mut room);
+    encode_varint(entry.id.as_bytes().len() as u64, &mut room);
+    room.put_slice(entry.id.as_bytes());
+    put_number(ACCEPTED_FIELD, entry.accepted_at.as_millis(), &mut room);
+    put_number(EXPIRES_FIELD, entry.expires_at.as_millis(), &mut room);
+    let left = room.len();
+    let own = &own[..OWN_BYTES_MAX - left];
+    let push = own.len() + entry.body.len();
     // Key of field 2: one byte.
     let message = 1 + encoded_len_varint(push as u64) + push;
     out.reserve(grpc::PREFIX_BYTES + message);
     grpc::put_prefix(message, out);
     encode_key(PUSH_FIELD, WireType::LengthDelimited, out);
     encode_varint(push as u64, out);
-    own.encode_raw(out);
+    out.put_slice(own);
+}
+
+/// Appends a field; zero is not written, as proto3 has it.
+fn put_number(field: u32, number: u64, out: &mut impl BufMut) {
+    if number != 0 {
+        encode_key(field, WireType::Varint, out);
+        encode_varint(number, out);
+    }
 }
 
 fn put_control(frame: pb::open_response::Frame, out: &mut BytesMut) {
@@ -289,7 +309,11 @@ mod tests {
 
     #[test]
     fn a_push_reads_as_one_protobuf_message_whatever_its_size() {
-        for size in [0, 1, 100, 127, 128, 20_000, 1 << 20] {
+        let sizes = [0, 1, 100, 127, 128, 20_000, 1 << 20];
+        let online_only = (300, 2, 5, 0);
+        let largest = (u64::MAX, u32::MAX, u64::MAX, u64::MAX);
+        for (size, own) in sizes.map(|size| (size, (300, 2, 5, 70))).into_iter().chain([(7, online_only), (7, largest)])
+        {
             let content = Content {
                 target: Target::User(UserId::new("u").expect("a name")),
                 content_type: "a/b".into(),
@@ -301,20 +325,20 @@ mod tests {
             let entry = Entry {
                 offset: Offset(9),
                 id: MessageId::new(5, [1; 10]),
-                accepted_at: Timestamp::from_millis(5),
-                expires_at: Timestamp::from_millis(70),
+                accepted_at: Timestamp::from_millis(own.2),
+                expires_at: Timestamp::from_millis(own.3),
                 urgency: Urgency::High,
                 device: None,
                 body: body::encode(content.clone()),
             };
             let mut out = BytesMut::new();
-            put_frame(&Frame::Push { seq: 300, attempt: 2, entry }, &mut out);
+            put_frame(&Frame::Push { seq: own.0, attempt: own.1, entry }, &mut out);
             let message = grpc::unary(out.freeze(), 2 << 20).expect("one whole message");
             let Some(pb::open_response::Frame::Push(push)) = pb::OpenResponse::decode(message).expect("protobuf").frame
             else {
                 panic!("not a push")
             };
-            assert_eq!((push.seq, push.attempt, push.accepted_at_ms, push.expires_at_ms), (300, 2, 5, 70));
+            assert_eq!((push.seq, push.attempt, push.accepted_at_ms, push.expires_at_ms), own);
             assert_eq!(&push.id[..], MessageId::new(5, [1; 10]).as_bytes());
             assert_eq!(body::content_from_pb(push), Some(content));
         }
