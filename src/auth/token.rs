@@ -1,6 +1,8 @@
 //! Device tokens: a JWT (RFC 7519) signed with Ed25519 that names tenant, user, device and expiry. It does not hold keys
 //! and does not read clocks.
 
+use std::sync::LazyLock;
+
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Header, Validation};
 use serde::{Deserialize, Serialize};
@@ -59,8 +61,7 @@ pub(super) fn verify(key: &SigningKey, token: &str, now: Timestamp) -> Result<Cl
     if token.len() > TOKEN_BYTES_MAX {
         return Err(refused("it is longer than 4096 bytes"));
     }
-    let decoded =
-        jsonwebtoken::decode::<Body>(token, &key.verifier, &rules()).map_err(|error| explain(error.kind()))?;
+    let decoded = jsonwebtoken::decode::<Body>(token, &key.verifier, &RULES).map_err(|error| explain(error.kind()))?;
     if decoded.header.typ.as_deref() != Some(TYPE) {
         return Err(refused("it is of another type"));
     }
@@ -71,16 +72,6 @@ pub(super) fn verify(key: &SigningKey, token: &str, now: Timestamp) -> Result<Cl
         return Err(Fault::new(Code::ExpiredToken, "the token has expired; get a new one"));
     }
     Ok(Claims { receiver, expires_at })
-}
-
-/// One algorithm, named here and not taken from the token (RFC 8725, section 3.1). Expiry is checked by `verify`, since
-/// the library would read the system's clock.
-fn rules() -> Validation {
-    let mut rules = Validation::new(Algorithm::EdDSA);
-    rules.set_issuer(&[ISSUER]);
-    rules.set_required_spec_claims(&["exp", "iss"]);
-    rules.validate_exp = false;
-    rules
 }
 
 fn receiver(body: &Body) -> Option<Receiver> {
@@ -105,6 +96,16 @@ fn explain(kind: &ErrorKind) -> Fault {
 fn refused(why: &str) -> Fault {
     Fault::new(Code::InvalidCredentials, format!("the token is not valid: {why}; get one from this gateway"))
 }
+
+/// One algorithm, named here and not taken from the token (RFC 8725, section 3.1). Expiry is checked by `verify`, since
+/// the library would read the system's clock.
+static RULES: LazyLock<Validation> = LazyLock::new(|| {
+    let mut rules = Validation::new(Algorithm::EdDSA);
+    rules.set_issuer(&[ISSUER]);
+    rules.set_required_spec_claims(&["exp", "iss"]);
+    rules.validate_exp = false;
+    rules
+});
 
 /// The issuer, and the only one that is accepted.
 const ISSUER: &str = "pushline";
