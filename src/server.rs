@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::model::clock::Clock;
 use crate::model::fault::Fault;
+use crate::node::cores::Cores;
 use crate::node::{self, Node};
 use crate::tls::{self, Acceptor, Certificate, Files, certificate, develop};
 use crate::transport::native::{self, Native};
@@ -47,6 +49,9 @@ pub enum Error {
     /// The throw-away certificate.
     #[error(transparent)]
     Develop(#[from] develop::Error),
+    /// The threads.
+    #[error("cannot start a thread for connections: {0}")]
+    Cores(io::Error),
     /// A listener.
     #[error("cannot listen on {0}: {1}; choose another address or end what listens there")]
     Listen(SocketAddr, io::Error),
@@ -55,6 +60,8 @@ pub enum Error {
 /// A gateway that runs.
 pub struct Server {
     node: Arc<Node>,
+    /// Where the connections live; dropped without [`Server::stop`], it ends them.
+    cores: Cores,
     own_key: ApiKey,
     own_key_file: PathBuf,
     devices: SocketAddr,
@@ -95,11 +102,14 @@ impl Server {
 
         make_private(&config.store.log_folder())?;
         let store = store::open::open(&store_options(config))?;
-        let node = Arc::new(Node::new(node_options(config), clock, authority, store, Arc::new(Metrics::new())));
+        let cores = Cores::start(cores(config)).map_err(Error::Cores)?;
+        let metrics = Arc::new(Metrics::new());
+        let node = Arc::new(Node::new(node_options(config), clock, authority, store, metrics, &cores));
         let (stop_accepting, cut) = (CancellationToken::new(), CancellationToken::new());
         let stop_backend = CancellationToken::new();
         let native = Native::new(Arc::clone(&node), acceptor, native_options(config));
-        let accepting = tokio::spawn(native.run(listener, stop_accepting.clone(), cut.clone()));
+        let accepting =
+            tokio::spawn(native.run(listener, Arc::clone(cores.places()), stop_accepting.clone(), cut.clone()));
         let backend_server = rpc::Server::new(Arc::clone(&node), rpc_options(config), stop_backend.clone());
         let serving = tokio::spawn(backend_server.serve(backend_listener, backend_tls));
         let sweeping = tokio::spawn(Arc::clone(&node).keep_up());
@@ -107,6 +117,7 @@ impl Server {
         warn_of_exposure(config, devices, backend, development_ca.is_some());
         Ok(Self {
             node,
+            cores,
             own_key,
             own_key_file: config.store.auth_folder().join(auth::API_KEY_FILE),
             devices,
@@ -172,6 +183,7 @@ impl Server {
         self.node.drain(spread, bound).await;
         self.cut.cancel();
         let _ = self.accepting.await;
+        self.cores.stop().await;
         self.stop_backend.cancel();
         let left = bound.saturating_sub(clock.now().moment.since(began)).max(LAST_ANSWERS);
         let backends = self.serving.abort_handle();
@@ -231,6 +243,14 @@ fn warn_of_exposure(config: &Config, devices: SocketAddr, backend: SocketAddr, d
     }
     if !config.tls.backend && !backend.ip().is_loopback() {
         tracing::warn!(%backend, "API keys and payloads travel in the clear off loopback: set tls.backend = true");
+    }
+}
+
+/// Threads for connections: as many as there are processors, unless a number is set.
+fn cores(config: &Config) -> usize {
+    match config.runtime.cores {
+        0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+        cores => cores,
     }
 }
 

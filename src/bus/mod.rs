@@ -32,6 +32,25 @@ pub enum Hint {
     },
 }
 
+impl Hint {
+    /// Whose followers it is for.
+    #[must_use]
+    pub const fn log(&self) -> &LogId {
+        match self {
+            Self::Grown { log, .. } | Self::Online { log, .. } => log,
+        }
+    }
+
+    /// The entry it carries.
+    #[must_use]
+    pub const fn entry(&self) -> Option<&Entry> {
+        match self {
+            Self::Grown { entry, .. } => entry.as_ref(),
+            Self::Online { entry, .. } => Some(entry),
+        }
+    }
+}
+
 /// Where hints arrive. Never blocks: what cannot be kept is dropped.
 pub trait Inlet: Send + Sync + 'static {
     /// Takes hints, those of one log in order; answers how many sessions of this node they were handed to, all together.

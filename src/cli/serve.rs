@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -56,9 +57,16 @@ impl Arguments {
 pub(super) fn run(arguments: &Arguments, output: Output) -> anyhow::Result<ExitCode> {
     let settings = arguments.source.load(arguments.overrides())?;
     log(&settings.config().log)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let workers = workers(settings.config().runtime.workers);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?;
     runtime.block_on(serve(settings.config(), output))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Threads for what is not a device connection.
+fn workers(wanted: usize) -> usize {
+    let half = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get).div_ceil(2);
+    if wanted == 0 { half().max(2) } else { wanted }
 }
 
 async fn serve(config: &Config, output: Output) -> anyhow::Result<()> {

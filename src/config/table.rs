@@ -145,6 +145,16 @@ options! {
         backend: SocketAddr as Address = "127.0.0.1:7080";
     }
 
+    /// Threads.
+    runtime: Runtime {
+        /// Threads that device connections live on, each connection on one of them for all its life. 0: as many as the
+        /// machine has processors.
+        cores: usize as Count<usize> = "0" in "0"..="64";
+        /// Threads for the backends' calls and all that is not a device connection. 0: half as many as the machine has
+        /// processors, at least two.
+        workers: usize as Count<usize> = "0" in "0"..="64";
+    }
+
     /// Certificates. Without any, a throw-away one is made in the data folder.
     tls: Tls {
         /// PEM file with the certificate and those between it and the root. Goes with `key`.

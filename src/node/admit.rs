@@ -9,6 +9,7 @@ use crate::model::fault::{Code, Fault};
 use crate::model::frame::{Open, Resume};
 use crate::model::id::{Receiver, SessionId};
 use crate::model::log::LogId;
+use crate::node::cores::Place;
 use crate::node::hub::{DRAINING, Seat};
 use crate::node::{Node, fault};
 use crate::store::{self, Following, Opened, Store};
@@ -68,17 +69,17 @@ impl Drop for Presence {
 }
 
 impl Node {
-    /// Opens a session for a device.
+    /// Opens a session for a device whose connection lives at `place`.
     ///
     /// # Errors
     /// A refusal with its code; nothing of it is left behind.
-    pub async fn open(&self, open: &Open) -> Result<Admitted, Fault> {
+    pub async fn open(&self, open: &Open, place: &Place) -> Result<Admitted, Fault> {
         if self.draining() {
             return Err(Fault::new(Code::Draining, DRAINING));
         }
         let claims = self.authority.verify(&open.token, self.clock.now().wall)?;
         let handshake = Handshake::check(open, claims.receiver.clone(), claims.expires_at, &self.delivery)?;
-        let mut seat = self.hub.sit(claims.receiver.clone()).await?;
+        let mut seat = self.hub.sit(claims.receiver.clone(), &place.core).await?;
         let mut presence = self.absent(claims.receiver.clone());
         let (new, following) = self.cursors(&mut presence, &mut seat).await?;
         let id = SessionId::new(fastrand::u64(..));
@@ -136,10 +137,11 @@ mod tests {
     use crate::model::frame::Open;
     use crate::model::id::{DeviceId, Receiver, TenantId, UserId};
     use crate::model::message::Urgency;
+    use crate::node::cores::{Cores, Place};
     use crate::node::{Node, Options};
     use crate::store;
 
-    fn node(folder: &Path) -> (Node, Receiver, Open) {
+    fn node(folder: &Path) -> (Node, Place, Receiver, Open) {
         let name = "a name";
         let receiver = Receiver {
             tenant: TenantId::new("t").expect(name),
@@ -158,7 +160,9 @@ mod tests {
         };
         let options = store::open::Options { data: folder.join("store"), ..store::open::Options::default() };
         let store = store::open::open(&options).expect("a store");
-        (Node::new(Options::default(), clock, authority, store, Arc::new(Metrics::new())), receiver, open)
+        let cores = Cores::start(1).expect("a thread");
+        let node = Node::new(Options::default(), clock, authority, store, Arc::new(Metrics::new()), &cores);
+        (node, cores.places()[0].clone(), receiver, open)
     }
 
     /// Whether the store forgets the device once it was absent for long.
@@ -171,8 +175,8 @@ mod tests {
     #[tokio::test]
     async fn a_session_that_is_never_served_leaves() {
         let folder = tempfile::tempdir().expect("a folder");
-        let (node, receiver, open) = node(folder.path());
-        let admitted = node.open(&open).await.expect("a session");
+        let (node, place, receiver, open) = node(folder.path());
+        let admitted = node.open(&open, &place).await.expect("a session");
         drop(admitted);
         assert!(is_forgotten(&node, &receiver).await);
     }
@@ -180,10 +184,10 @@ mod tests {
     #[tokio::test]
     async fn a_device_that_is_gone_before_its_session_leaves() {
         let folder = tempfile::tempdir().expect("a folder");
-        let (node, receiver, open) = node(folder.path());
+        let (node, place, receiver, open) = node(folder.path());
         {
             // The store is asked and cannot have answered: this thread does not wait.
-            let mut opening = pin!(node.open(&open));
+            let mut opening = pin!(node.open(&open, &place));
             let _ = opening.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         }
         assert!(is_forgotten(&node, &receiver).await);

@@ -1,4 +1,4 @@
-//! Who is connected to this node, and who follows which log. It hands hints to mailboxes and decides nothing.
+//! Who is connected to this node, and which cores have followers of which log. It hands hints to cores and decides nothing.
 
 use std::collections::HashMap;
 use std::collections::hash_map::{Entry, RandomState};
@@ -12,8 +12,9 @@ use tokio_util::sync::CancellationToken;
 use crate::bus::{Hint, Inlet};
 use crate::model::close::CloseReason;
 use crate::model::fault::{Code, Fault};
-use crate::model::id::{DeviceId, Receiver, TenantId, UserId};
+use crate::model::id::{Receiver, TenantId, UserId};
 use crate::model::log::LogId;
+use crate::node::core::{Core, Left};
 use crate::node::mailbox::{Item, Mailbox};
 
 /// Locks that the followers are spread over, so that a push to one log does not wait for a push to another.
@@ -26,20 +27,21 @@ pub(crate) const DRAINING: &str = "the node is being drained; connect to another
 /// waits for them itself.
 const TAKE_OVER_PATIENCE: Duration = Duration::from_secs(8);
 
-/// Followers of logs, by mailbox id.
-type Followers = HashMap<LogId, HashMap<u64, Follower>>;
-
-/// A session that follows a log.
-struct Follower {
-    mailbox: Arc<Mailbox>,
-    /// Whose it is, among those of the log's user.
-    device: DeviceId,
+/// Where a log's followers are.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reach {
+    /// A bit for each core that has some.
+    cores: u64,
+    /// How many sessions follow it, on all cores.
+    sessions: u32,
 }
 
 /// The hub of a node.
 pub(crate) struct Hub {
     seats: Mutex<Seats>,
-    followers: Vec<RwLock<Followers>>,
+    reaches: Vec<RwLock<HashMap<LogId, Reach>>>,
+    /// The cores, each at the place of its number.
+    cores: Vec<Arc<Core>>,
     hasher: RandomState,
     next_id: AtomicU64,
     /// Devices connected at once.
@@ -70,14 +72,17 @@ pub(crate) struct Seat {
     hub: Arc<Hub>,
     receiver: Receiver,
     place: Arc<Place>,
+    /// Where the connection lives.
+    core: Arc<Core>,
     following: Vec<LogId>,
 }
 
 impl Hub {
-    pub(crate) fn new(connections_max: usize, user_connections_max: u32) -> Self {
+    pub(crate) fn new(cores: Vec<Arc<Core>>, connections_max: usize, user_connections_max: u32) -> Self {
         Self {
             seats: Mutex::default(),
-            followers: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            cores,
+            reaches: (0..SHARDS).map(|_| RwLock::default()).collect(),
             hasher: RandomState::new(),
             next_id: AtomicU64::new(1),
             connections_max,
@@ -86,12 +91,14 @@ impl Hub {
     }
 
     /// Takes the place of a device. An older connection of the device is told to end, and has ended (or had its time)
-    /// when this returns: so what it acked is written before the newer session reads its cursors.
-    pub(crate) async fn sit(self: &Arc<Self>, receiver: Receiver) -> Result<Seat, Fault> {
+    /// when this returns: so what it acked is written before the newer session reads its cursors. The connection lives on
+    /// `core`.
+    pub(crate) async fn sit(self: &Arc<Self>, receiver: Receiver, core: &Arc<Core>) -> Result<Seat, Fault> {
         let mailbox = Arc::new(Mailbox::new(self.next_id.fetch_add(1, Ordering::Relaxed)));
         let place = Arc::new(Place { mailbox, ended: CancellationToken::new() });
         let older = self.claim(&receiver, &place)?;
-        let seat = Seat { hub: Arc::clone(self), receiver, place, following: Vec::new() };
+        let (hub, core) = (Arc::clone(self), Arc::clone(core));
+        let seat = Seat { hub, receiver, place, core, following: Vec::new() };
         if let Some(older) = older {
             older.mailbox.order(Item::Close(CloseReason::TakenOver));
             if tokio::time::timeout(TAKE_OVER_PATIENCE, older.ended.cancelled()).await.is_err() {
@@ -142,32 +149,58 @@ impl Hub {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn shard(&self, log: &LogId) -> &RwLock<Followers> {
+    fn shard(&self, log: &LogId) -> &RwLock<HashMap<LogId, Reach>> {
         let hash = self.hasher.hash_one(log);
-        &self.followers[usize::try_from(hash % SHARDS as u64).unwrap_or(0)]
+        &self.reaches[usize::try_from(hash % SHARDS as u64).unwrap_or(0)]
+    }
+
+    fn reach(&self, log: &LogId) -> Reach {
+        let shard = self.shard(log).read().unwrap_or_else(PoisonError::into_inner);
+        shard.get(log).copied().unwrap_or_default()
+    }
+
+    fn hand<'a, I: Iterator<Item = &'a Arc<Hint>>>(&self, mut cores: u64, hints_for: impl Fn(u64) -> I) {
+        while cores != 0 {
+            let number = cores.trailing_zeros();
+            let bit = 1 << number;
+            cores &= !bit;
+            self.cores[number as usize].hand(hints_for(bit));
+        }
+    }
+
+    /// How many sessions a hint is for. That a log has grown concerns all that follow it, whomever the entry is for. What
+    /// no log holds goes only to whom it is for, so that the answer counts no others.
+    fn concerned(&self, hint: &Hint, reach: Reach) -> usize {
+        if let Hint::Online { log: LogId::Inbox(tenant, user), entry } = hint
+            && let Some(device) = &entry.device
+        {
+            let receiver = Receiver { tenant: tenant.clone(), user: user.clone(), device: device.clone() };
+            return usize::from(self.seats().by_device.contains_key(&receiver)).min(reach.sessions as usize);
+        }
+        reach.sessions as usize
     }
 }
 
 impl Inlet for Hub {
+    /// Each hint goes once to each core that has followers of its log, and a core is woken at most once.
     fn receive(&self, hints: &[Arc<Hint>]) -> usize {
-        hints.iter().map(|hint| self.hand_out(hint)).sum()
-    }
-}
-
-impl Hub {
-    /// Leaves a hint in the mailboxes of those whom it concerns; answers how many they are.
-    fn hand_out(&self, hint: &Arc<Hint>) -> usize {
-        let (Hint::Grown { log, .. } | Hint::Online { log, .. }) = &**hint;
-        let followers = self.shard(log).read().unwrap_or_else(PoisonError::into_inner);
-        let Some(followers) = followers.get(log) else { return 0 };
-        // That a log has grown concerns all that follow it, whomever the entry is for. What no log holds goes only to
-        // whom it is for, so that the answer counts no others.
-        let only = match &**hint {
-            Hint::Online { entry, .. } => entry.device.as_ref(),
-            Hint::Grown { .. } => None,
+        let mut sessions = 0;
+        let mut reach = |hint: &Arc<Hint>| {
+            let reach = self.reach(hint.log());
+            sessions += self.concerned(hint, reach);
+            reach.cores
         };
-        let concerned = followers.values().filter(|follower| only.is_none_or(|only| *only == follower.device));
-        concerned.filter(|follower| follower.mailbox.hint(hint)).count()
+        // What is published alone needs no list.
+        if let [hint] = hints {
+            self.hand(reach(hint), |_| std::iter::once(hint));
+        } else {
+            let reaches: Vec<u64> = hints.iter().map(reach).collect();
+            let all = reaches.iter().fold(0, |all, cores| all | cores);
+            self.hand(all, |bit| {
+                hints.iter().zip(&reaches).filter(move |(_, cores)| **cores & bit != 0).map(|(hint, _)| hint)
+            });
+        }
+        sessions
     }
 }
 
@@ -182,13 +215,19 @@ impl Seat {
         &self.place.mailbox
     }
 
+    /// The core that the connection lives on.
+    pub(crate) const fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
     /// Hints of this log arrive from now on.
     pub(crate) fn follow(&mut self, log: LogId) {
-        let mut followers = self.hub.shard(&log).write().unwrap_or_else(PoisonError::into_inner);
-        let mailbox = Arc::clone(&self.place.mailbox);
-        let (id, follower) = (mailbox.id, Follower { mailbox, device: self.receiver.device.clone() });
-        if followers.entry(log.clone()).or_default().insert(id, follower).is_none() {
-            drop(followers);
+        let mut shard = self.hub.shard(&log).write().unwrap_or_else(PoisonError::into_inner);
+        if self.core.follow(&log, self.mailbox()) {
+            let reach = shard.entry(log.clone()).or_default();
+            reach.cores |= self.core.bit();
+            reach.sessions += 1;
+            drop(shard);
             self.following.push(log);
         }
     }
@@ -200,12 +239,15 @@ impl Seat {
     }
 
     fn leave(&self, log: &LogId) {
-        let mut followers = self.hub.shard(log).write().unwrap_or_else(PoisonError::into_inner);
-        if let Entry::Occupied(mut of_log) = followers.entry(log.clone()) {
-            of_log.get_mut().remove(&self.place.mailbox.id);
-            if of_log.get().is_empty() {
-                of_log.remove();
-            }
+        let mut shard = self.hub.shard(log).write().unwrap_or_else(PoisonError::into_inner);
+        let left = self.core.unfollow(log, self.mailbox());
+        let Some(reach) = shard.get_mut(log).filter(|_| left != Left::Unchanged) else { return };
+        reach.sessions -= 1;
+        if left == Left::Nobody {
+            reach.cores &= !self.core.bit();
+        }
+        if reach.sessions == 0 {
+            shard.remove(log);
         }
     }
 }
@@ -243,6 +285,7 @@ mod tests {
     use crate::model::id::{DeviceId, MessageId, Receiver, TenantId, UserId};
     use crate::model::log::{Epoch, LogId, Offset};
     use crate::model::message::{Entry, Urgency};
+    use crate::node::core::Core;
 
     fn receiver(user: &str, device: &str) -> Receiver {
         Receiver {
@@ -252,14 +295,20 @@ mod tests {
         }
     }
 
+    /// A hub with one core.
+    fn hub(connections_max: usize, user_connections_max: u32) -> (Arc<Hub>, Arc<Core>) {
+        let core = Arc::new(Core::new(0));
+        (Arc::new(Hub::new(vec![Arc::clone(&core)], connections_max, user_connections_max)), core)
+    }
+
     #[tokio::test]
     async fn limits_are_kept_and_places_come_free() {
-        let hub = Arc::new(Hub::new(3, 2));
-        let refused = async |user, device| hub.sit(receiver(user, device)).await.err().map(|fault| fault.code);
-        let one = hub.sit(receiver("u", "1")).await.expect("a free place");
-        let two = hub.sit(receiver("u", "2")).await.expect("a free place");
+        let (hub, core) = hub(3, 2);
+        let refused = async |user, device| hub.sit(receiver(user, device), &core).await.err().map(|fault| fault.code);
+        let one = hub.sit(receiver("u", "1"), &core).await.expect("a free place");
+        let two = hub.sit(receiver("u", "2"), &core).await.expect("a free place");
         assert_eq!(refused("u", "3").await, Some(Code::TooManyUserConnections));
-        let other = hub.sit(receiver("v", "1")).await.expect("a free place");
+        let other = hub.sit(receiver("v", "1"), &core).await.expect("a free place");
         assert_eq!(refused("w", "1").await, Some(Code::TooManyConnections));
         drop((one, other));
         assert_eq!(hub.connected(), 1);
@@ -272,11 +321,11 @@ mod tests {
     /// A device that came just before the drain and sits down just after it would never be asked to move.
     #[tokio::test]
     async fn nobody_sits_down_after_the_drain() {
-        let hub = Arc::new(Hub::new(3, 2));
-        let seat = hub.sit(receiver("u", "1")).await.expect("a free place");
+        let (hub, core) = hub(3, 2);
+        let seat = hub.sit(receiver("u", "1"), &core).await.expect("a free place");
         hub.drain(std::time::Duration::ZERO);
         for device in ["1", "2"] {
-            let refused = hub.sit(receiver("u", device)).await.err().map(|fault| fault.code);
+            let refused = hub.sit(receiver("u", device), &core).await.err().map(|fault| fault.code);
             assert_eq!(refused, Some(Code::Draining));
         }
         drop(seat);
@@ -286,12 +335,12 @@ mod tests {
     /// A newer connection of a device waits for the older one to end, and does not count twice.
     #[tokio::test]
     async fn a_newer_connection_takes_over() {
-        let hub = Arc::new(Hub::new(1, 1));
-        let older = hub.sit(receiver("u", "1")).await.expect("a free place");
+        let (hub, core) = hub(1, 1);
+        let older = hub.sit(receiver("u", "1"), &core).await.expect("a free place");
         let mailbox = Arc::clone(older.mailbox());
         let newer = tokio::spawn({
-            let hub = Arc::clone(&hub);
-            async move { hub.sit(receiver("u", "1")).await }
+            let (hub, core) = (Arc::clone(&hub), Arc::clone(&core));
+            async move { hub.sit(receiver("u", "1"), &core).await }
         });
         let order = std::future::poll_fn(|context| mailbox.poll(context)).await;
         assert_eq!(order.len(), 1, "the older one is told");
@@ -305,11 +354,11 @@ mod tests {
 
     #[tokio::test]
     async fn hints_reach_those_who_follow_and_no_others() {
-        let hub = Arc::new(Hub::new(9, 9));
+        let (hub, core) = hub(9, 9);
         let log = LogId::Inbox(TenantId::new("t").expect("a name"), UserId::new("u").expect("a name"));
         let hint = Arc::new(Hint::Grown { log: log.clone(), epoch: Epoch(1), last: Offset(1), entry: None });
-        let mut one = hub.sit(receiver("u", "1")).await.expect("a free place");
-        let mut two = hub.sit(receiver("u", "2")).await.expect("a free place");
+        let mut one = hub.sit(receiver("u", "1"), &core).await.expect("a free place");
+        let mut two = hub.sit(receiver("u", "2"), &core).await.expect("a free place");
         one.follow(log.clone());
         one.follow(log.clone());
         two.follow(log.clone());
@@ -318,15 +367,15 @@ mod tests {
         assert_eq!(hub.receive(&[Arc::clone(&hint)]), 1);
         drop(one);
         assert_eq!(hub.receive(&[Arc::clone(&hint)]), 0);
-        assert!(hub.followers.iter().all(|shard| shard.read().expect("no panic").is_empty()), "nothing is left behind");
+        assert!(hub.reaches.iter().all(|shard| shard.read().expect("no panic").is_empty()), "nothing is left behind");
     }
 
     /// An answer that counted the user's other devices would tell a backend that a device is there when it is not.
     #[tokio::test]
     async fn an_online_only_push_to_a_device_reaches_and_counts_that_device() {
-        let hub = Arc::new(Hub::new(9, 9));
+        let (hub, core) = hub(9, 9);
         let log = LogId::Inbox(TenantId::new("t").expect("a name"), UserId::new("u").expect("a name"));
-        let mut one = hub.sit(receiver("u", "1")).await.expect("a free place");
+        let mut one = hub.sit(receiver("u", "1"), &core).await.expect("a free place");
         one.follow(log.clone());
         let handed = |device: Option<&str>| {
             let entry = Entry {
@@ -341,7 +390,7 @@ mod tests {
             hub.receive(&[Arc::new(Hint::Online { log: log.clone(), entry })])
         };
         assert_eq!([handed(None), handed(Some("1")), handed(Some("2"))], [1, 1, 0]);
-        let mut two = hub.sit(receiver("u", "2")).await.expect("a free place");
+        let mut two = hub.sit(receiver("u", "2"), &core).await.expect("a free place");
         two.follow(log.clone());
         assert_eq!([handed(None), handed(Some("1")), handed(Some("2"))], [2, 1, 1]);
     }

@@ -13,7 +13,7 @@ use crate::model::log::{Epoch, LogId, Offset};
 /// Hints that keep their entry. When more wait, a hint only says how far its log has grown, and hints of one log
 /// merge: so the queue is bounded by this number plus the logs that the session follows. A guess: twice the entries
 /// that fit one write of 16 KiB at 1 KiB each.
-const HINTS_MAX: usize = 32;
+pub(crate) const HINTS_MAX: usize = 32;
 
 /// Something for the owner of a connection.
 #[derive(Debug)]
@@ -45,27 +45,14 @@ impl Mailbox {
         Self { id, items: Mutex::new(VecDeque::new()), owner: AtomicWaker::new() }
     }
 
-    /// Leaves a hint; false when it had to be dropped (only an online-only push can be).
-    pub(crate) fn hint(&self, hint: &Arc<Hint>) -> bool {
+    /// Leaves hints, in their order. An online-only push that finds no room is dropped.
+    pub(crate) fn hints(&self, hints: &[Arc<Hint>]) {
         let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
-        if items.len() < HINTS_MAX {
-            items.push_back(Item::Hint(Arc::clone(hint)));
-        } else {
-            let Hint::Grown { log, epoch, last, .. } = &**hint else { return false };
-            let merged = items.iter_mut().rev().find_map(|item| match item {
-                Item::Grown(of, life, upto) if of == log => Some((life, upto)),
-                _ => None,
-            });
-            match merged {
-                // Pushes that are answered together may be hinted in any order.
-                Some((life, upto)) if *life == *epoch => *upto = (*upto).max(*last),
-                Some((life, upto)) => (*life, *upto) = (*epoch, *last),
-                None => items.push_back(Item::Grown(log.clone(), *epoch, *last)),
-            }
+        for hint in hints {
+            take_in(&mut items, hint);
         }
         drop(items);
         self.owner.wake();
-        true
     }
 
     /// Leaves an order. There are few in a connection's life: one takeover, one drain.
@@ -80,6 +67,23 @@ impl Mailbox {
         self.owner.register(context.waker());
         let items = std::mem::take(&mut *self.items.lock().unwrap_or_else(PoisonError::into_inner));
         if items.is_empty() { Poll::Pending } else { Poll::Ready(items) }
+    }
+}
+
+fn take_in(items: &mut VecDeque<Item>, hint: &Arc<Hint>) {
+    if items.len() < HINTS_MAX {
+        return items.push_back(Item::Hint(Arc::clone(hint)));
+    }
+    let Hint::Grown { log, epoch, last, .. } = &**hint else { return };
+    let merged = items.iter_mut().rev().find_map(|item| match item {
+        Item::Grown(of, life, upto) if of == log => Some((life, upto)),
+        _ => None,
+    });
+    match merged {
+        // Pushes that are answered together may be hinted in any order.
+        Some((life, upto)) if *life == *epoch => *upto = (*upto).max(*last),
+        Some((life, upto)) => (*life, *upto) = (*epoch, *last),
+        None => items.push_back(Item::Grown(log.clone(), *epoch, *last)),
     }
 }
 
@@ -100,8 +104,7 @@ mod tests {
         let grown =
             |topic, last| Arc::new(Hint::Grown { log: log(topic), epoch: Epoch(1), last: Offset(last), entry: None });
         for last in 1..=10_000 {
-            assert!(mailbox.hint(&grown("a", last)));
-            assert!(mailbox.hint(&grown("b", last)));
+            mailbox.hints(&[grown("a", last), grown("b", last)]);
         }
         let Poll::Ready(items) = mailbox.poll(&mut Context::from_waker(Waker::noop())) else { panic!("nothing waits") };
         assert_eq!(items.len(), HINTS_MAX + 2);
@@ -116,7 +119,7 @@ mod tests {
         let log = LogId::Topic(TenantId::new("t").expect("a name"), TopicName::new("a").expect("a name"));
         let grown = |last| Arc::new(Hint::Grown { log: log.clone(), epoch: Epoch(1), last: Offset(last), entry: None });
         for last in (1..=HINTS_MAX as u64).chain([99, 98]) {
-            assert!(mailbox.hint(&grown(last)));
+            mailbox.hints(&[grown(last)]);
         }
         let Poll::Ready(items) = mailbox.poll(&mut Context::from_waker(Waker::noop())) else { panic!("nothing waits") };
         assert!(matches!(items.back(), Some(Item::Grown(_, _, Offset(99)))), "{:?}", items.back());

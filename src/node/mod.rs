@@ -3,6 +3,8 @@
 
 pub mod admit;
 pub mod connection;
+mod core;
+pub mod cores;
 mod hub;
 pub mod link;
 mod mailbox;
@@ -22,6 +24,7 @@ use crate::metrics::Metrics;
 use crate::model::clock::Clock;
 use crate::model::fault::{Code, Fault};
 use crate::model::id::{MessageId, TenantId};
+use crate::node::cores::Cores;
 use crate::node::hub::Hub;
 use crate::store::{self, Store};
 
@@ -70,7 +73,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node on a store.
+    /// A node on a store, whose connections live on `cores`.
     #[must_use]
     pub fn new(
         options: Options,
@@ -78,8 +81,10 @@ impl Node {
         authority: Authority,
         store: Arc<dyn Store>,
         metrics: Arc<Metrics>,
+        cores: &Cores,
     ) -> Self {
-        let hub = Arc::new(Hub::new(options.connections_max, options.user_connections_max));
+        let cores = cores.places().iter().map(|place| Arc::clone(&place.core)).collect();
+        let hub = Arc::new(Hub::new(cores, options.connections_max, options.user_connections_max));
         let bus = bus::open::open(Arc::clone(&hub) as bus::SharedInlet);
         store.announce_to(Arc::new(push::Herald::new(Arc::clone(&bus), Arc::clone(&metrics))));
         Self {

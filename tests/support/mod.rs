@@ -66,6 +66,7 @@ impl Gateway {
         let other_key = "another-tenant's-key-of-32-characters";
         config.auth.keys = vec![ApiKey::parse(&format!("other:{other_key}")).expect("a key")];
         config.drain.spread = Duration::from_millis(100);
+        config.runtime.cores = 2;
         change(&mut config);
         config.store.data = folder.path().to_owned();
         config.listen.devices.set_port(0);

@@ -11,14 +11,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::metrics::{HandshakeFailure, Metrics};
 use crate::model::fault::{Code, Fault};
 use crate::model::frame::Open;
 use crate::node::admit::Admitted;
+use crate::node::cores::{Guest, Place};
 use crate::node::{Node, connection};
 use crate::tls::Acceptor;
 use crate::transport::native::edge::{Edge, Event, ShortId};
@@ -67,23 +68,26 @@ pub struct Native {
 }
 
 /// An open socket, as long as it lives.
-struct Socket(Arc<Native>);
+struct Socket {
+    native: Arc<Native>,
+    guest: Guest,
+}
 
 impl Socket {
-    fn count(native: &Arc<Native>) -> Option<Self> {
+    fn count(native: &Arc<Native>, cores: &[Place]) -> Option<Self> {
         if native.sockets.fetch_add(1, Ordering::Relaxed) >= native.options.sockets_max {
             native.sockets.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
         native.metrics().connections.increment();
-        Some(Self(Arc::clone(native)))
+        Some(Self { native: Arc::clone(native), guest: Place::choose(cores) })
     }
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        self.0.sockets.fetch_sub(1, Ordering::Relaxed);
-        self.0.metrics().connections.decrement();
+        self.native.sockets.fetch_sub(1, Ordering::Relaxed);
+        self.native.metrics().connections.decrement();
     }
 }
 
@@ -98,20 +102,29 @@ impl Native {
         self.node.metrics()
     }
 
-    /// Accepts until `stop`; those who have no session then may still be refused with a word, until `cut`. Sessions live
-    /// on: the node waits for them.
-    pub async fn run(self: Arc<Self>, listener: TcpListener, stop: CancellationToken, cut: CancellationToken) {
-        let mut welcomes = JoinSet::new();
-        loop {
-            let accepted = tokio::select! {
-                () = stop.cancelled() => break,
-                // Takes the ended ones out, so that the set holds those under way only.
-                Some(_) = welcomes.join_next(), if !welcomes.is_empty() => continue,
-                accepted = listener.accept() => accepted,
-            };
+    /// Accepts until `stop`, and gives each connection to a core for all its life; those who have no session at `stop` may
+    /// still be refused with a word, until `cut`. Sessions live on: the node waits for them.
+    pub async fn run(
+        self: Arc<Self>,
+        listener: TcpListener,
+        cores: Arc<[Place]>,
+        stop: CancellationToken,
+        cut: CancellationToken,
+    ) {
+        let welcomes = TaskTracker::new();
+        while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
             match accepted {
-                Ok((socket, peer)) => match Socket::count(&self) {
-                    Some(counted) => drop(welcomes.spawn(Arc::clone(&self).welcome(socket, peer, counted))),
+                Ok((socket, peer)) => match Socket::count(&self, &cores) {
+                    // A socket belongs to the poll of its core.
+                    Some(counted) => match socket.into_std() {
+                        Ok(socket) => {
+                            let core = counted.guest.place().runtime().clone();
+                            let welcome = Arc::clone(&self).welcome(socket, peer, counted);
+                            let cut = cut.clone();
+                            welcomes.spawn_on(async move { cut.run_until_cancelled(welcome).await }, &core);
+                        }
+                        Err(error) => tracing::warn!(%error, "could not hand a connection to a core"),
+                    },
                     None => self.metrics().handshake_failed(HandshakeFailure::Refused(Code::TooManyConnections)),
                 },
                 Err(error) => {
@@ -122,13 +135,13 @@ impl Native {
             }
         }
         drop(listener);
-        cut.cancelled().await;
-        welcomes.shutdown().await;
+        welcomes.close();
+        welcomes.wait().await;
     }
 
     /// From a socket to a session. The session gets a task of its own, so that it does not carry this one's size.
-    async fn welcome(self: Arc<Self>, socket: TcpStream, peer: SocketAddr, counted: Socket) {
-        match self.handshake(socket).await {
+    async fn welcome(self: Arc<Self>, socket: std::net::TcpStream, peer: SocketAddr, counted: Socket) {
+        match self.handshake(socket, &counted.guest).await {
             Ok((link, admitted)) => {
                 let node = Arc::clone(&self.node);
                 self.node.tasks().spawn(async move {
@@ -144,7 +157,12 @@ impl Native {
         }
     }
 
-    async fn handshake(&self, socket: TcpStream) -> Result<(NativeLink, Admitted), (HandshakeFailure, String)> {
+    async fn handshake(
+        &self,
+        socket: std::net::TcpStream,
+        guest: &Guest,
+    ) -> Result<(NativeLink, Admitted), (HandshakeFailure, String)> {
+        let socket = TcpStream::from_std(socket).map_err(|error| (HandshakeFailure::Gone, error.to_string()))?;
         // A push must not wait for the ack of the one before; an error here costs only that.
         let _ = socket.set_nodelay(true);
         let tls = timeout(self.options.tls_timeout, self.acceptor.accept(socket));
@@ -161,7 +179,7 @@ impl Native {
         });
         let (mut edge, id, open) =
             opened.await.map_err(|_| (HandshakeFailure::OpenTimeout, "no Open in time".to_owned()))??;
-        match self.admit(&mut edge, &open).await {
+        match self.admit(&mut edge, &open, guest).await {
             Ok(admitted) => {
                 edge.open_push(id);
                 Ok((NativeLink::new(edge, self.options.request_bytes_max), admitted))
@@ -195,8 +213,8 @@ impl Native {
     }
 
     /// Opens the session while the connection is kept alive: waiting for an older one may take seconds.
-    async fn admit(&self, edge: &mut Edge, open: &Open) -> Result<Admitted, Fault> {
-        let mut admitted = std::pin::pin!(self.node.open(open));
+    async fn admit(&self, edge: &mut Edge, open: &Open, guest: &Guest) -> Result<Admitted, Fault> {
+        let mut admitted = std::pin::pin!(self.node.open(open, guest.place()));
         loop {
             tokio::select! {
                 admitted = &mut admitted => return admitted,

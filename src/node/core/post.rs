@@ -1,0 +1,147 @@
+//! What other threads leave for a core: hints, and wakes of its tasks. Whoever finds it asleep wakes it once; what comes
+//! until the core looks travels with that one wake, which costs a system call. Bounded; it hands nothing on.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use crate::bus::Hint;
+use crate::model::log::{Epoch, LogId, Offset};
+use crate::node::core::wake::Gathered;
+
+/// Hints that wait, and bytes of their entries. When more wait, a hint only says how far its log has grown, and
+/// hints of one log merge: so what waits is bounded by these and by the logs that the core's sessions follow. An online-only
+/// push that finds no room is dropped. Guesses: what a core hands on in some tens of milliseconds.
+const HINTS_MAX: usize = 4_096;
+const BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The post of a core.
+#[derive(Default)]
+pub(super) struct Post(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    hints: Vec<Arc<Hint>>,
+    /// Bytes of the entries in `hints`.
+    bytes: usize,
+    /// How far logs have grown of which a hint found no room.
+    merged: HashMap<LogId, (Epoch, Offset)>,
+    /// Tasks of this core to wake. No more than the core has tasks: one that was woken wakes no more until it has run.
+    wakes: Vec<Arc<Gathered>>,
+    /// The core's attendant, if it found nothing to do.
+    asleep: Option<Waker>,
+    /// The attendant has ended: nothing is kept any more.
+    closed: bool,
+}
+
+/// Closes the post when dropped.
+pub(super) struct Closing<'a>(&'a Post);
+
+/// What the attendant has taken.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) wakes: Vec<Arc<Gathered>>,
+    pub(super) hints: Vec<Arc<Hint>>,
+    /// Those of `hints` that are being handed on: neighbours of one log.
+    pub(super) run: Range<usize>,
+    /// The mailbox that was the last to get `run`.
+    pub(super) reached: u64,
+}
+
+impl Post {
+    pub(super) fn leave_hints<'a>(&self, hints: impl Iterator<Item = &'a Arc<Hint>>) {
+        self.leave(|waiting| hints.for_each(|hint| waiting.take_in(hint)));
+    }
+
+    pub(super) fn leave_wake(&self, wake: Arc<Gathered>) {
+        self.leave(|waiting| waiting.wakes.push(wake));
+    }
+
+    fn leave(&self, put: impl FnOnce(&mut Waiting)) {
+        let mut waiting = self.lock();
+        if waiting.closed {
+            return;
+        }
+        put(&mut waiting);
+        let asleep = waiting.asleep.take();
+        drop(waiting);
+        if let Some(attendant) = asleep {
+            attendant.wake();
+        }
+    }
+
+    /// Closes the post when the answer is dropped: what waits holds the core, and would for ever.
+    pub(super) const fn close_in_the_end(&self) -> Closing<'_> {
+        Closing(self)
+    }
+
+    /// Takes all wakes, and the hints if those taken before were handed on. Ready when there is something to do.
+    pub(super) fn poll(&self, context: &Context<'_>, batch: &mut Batch) -> Poll<()> {
+        let mut waiting = self.lock();
+        std::mem::swap(&mut waiting.wakes, &mut batch.wakes);
+        if batch.hints.is_empty() {
+            std::mem::swap(&mut waiting.hints, &mut batch.hints);
+            waiting.bytes = 0;
+            // They come last: they tell no more than where the logs ended when all that was taken had come.
+            batch.hints.extend(
+                std::mem::take(&mut waiting.merged)
+                    .into_iter()
+                    .map(|(log, (epoch, last))| Arc::new(Hint::Grown { log, epoch, last, entry: None })),
+            );
+        }
+        if batch.wakes.is_empty() && batch.hints.is_empty() {
+            waiting.asleep = Some(context.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        let left = std::mem::replace(&mut *self.0.lock(), Waiting { closed: true, ..Waiting::default() });
+        // Outside of the lock: the last hold on a task may be among it.
+        drop(left);
+    }
+}
+
+impl Waiting {
+    fn take_in(&mut self, hint: &Arc<Hint>) {
+        let bytes = hint.entry().map_or(0, |entry| entry.body.len());
+        if self.hints.len() < HINTS_MAX && self.bytes + bytes <= BYTES_MAX {
+            self.bytes += bytes;
+            self.hints.push(Arc::clone(hint));
+        } else if let Hint::Grown { log, epoch, last, .. } = &**hint {
+            match self.merged.get_mut(log) {
+                Some((life, upto)) if *life == *epoch => *upto = (*upto).max(*last),
+                Some(known) => *known = (*epoch, *last),
+                None => drop(self.merged.insert(log.clone(), (*epoch, *last))),
+            }
+        }
+    }
+}
+
+impl Batch {
+    /// Begins the next run: neighbours of one log, at most `most`. It is empty when all hints were handed on.
+    pub(super) fn next_run(&mut self, most: usize) {
+        let from = self.run.end;
+        let rest = &self.hints[from..];
+        let same = |hint: &&Arc<Hint>| rest.first().is_some_and(|first| first.log() == hint.log());
+        self.run = from..from + rest.iter().take(most).take_while(same).count();
+        self.reached = 0;
+    }
+
+    /// The run was handed on.
+    pub(super) fn run_done(&mut self) {
+        self.run.start = self.run.end;
+        if self.run.end == self.hints.len() {
+            self.hints.clear();
+            self.run = 0..0;
+        }
+    }
+}
