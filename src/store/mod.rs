@@ -8,12 +8,13 @@ pub mod open;
 #[cfg(test)]
 mod contract;
 
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use crate::model::clock::Timestamp;
 use crate::model::cursor::Cursor;
@@ -22,9 +23,6 @@ use crate::model::id::{DeviceId, MessageId, Receiver, TenantId, TopicName, UserI
 use crate::model::log::{Epoch, Head, LogId, Offset};
 pub use crate::model::message::Page;
 use crate::model::message::{Durability, Entry, Urgency};
-
-/// An answer on its way. Dropping it does not undo a write that was queued.
-pub type Answer<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
 
 /// Why the store did not do what was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -317,4 +315,59 @@ pub trait Store: Send + Sync + 'static {
 
     /// Waits for queued writes, syncs them to disk and stops; later writes fail. Calling it again is harmless.
     fn close(&self) -> Answer<()>;
+}
+
+/// An answer on its way. Dropping it does not undo a write that was queued. To be polled to its end, and not after it.
+///
+/// It is a type of its own because there is one for each push and each ack: a boxed future around a channel costs an
+/// allocation more.
+pub struct Answer<T>(State<T>);
+
+enum State<T> {
+    /// Known already; taken when it is given.
+    Known(Option<Result<T, Error>>),
+    /// Comes from another thread.
+    Awaited(oneshot::Receiver<Result<T, Error>>),
+    /// To be worked out where it is polled.
+    Worked(Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>),
+}
+
+impl<T> Answer<T> {
+    /// One that is known.
+    pub(crate) const fn known(answer: Result<T, Error>) -> Self {
+        Self(State::Known(Some(answer)))
+    }
+
+    /// One that another thread gives.
+    pub(crate) const fn awaited(answer: oneshot::Receiver<Result<T, Error>>) -> Self {
+        Self(State::Awaited(answer))
+    }
+
+    /// One that is worked out where it is polled.
+    pub(crate) fn worked(work: impl Future<Output = Result<T, Error>> + Send + 'static) -> Self {
+        Self(State::Worked(Box::pin(work)))
+    }
+}
+
+// Nothing in it is pinned in place.
+impl<T> Unpin for Answer<T> {}
+
+impl<T> Future for Answer<T> {
+    type Output = Result<T, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            State::Known(answer) => answer.take().map_or(Poll::Pending, Poll::Ready),
+            State::Awaited(answer) => {
+                let answer = ready!(Pin::new(answer).poll(context));
+                Poll::Ready(answer.unwrap_or_else(|_| Err(lost())))
+            }
+            State::Worked(work) => work.as_mut().poll(context),
+        }
+    }
+}
+
+/// What those are told whose answer was lost with the thread that was to give it.
+pub(crate) fn lost() -> Error {
+    Error::Failed("the writing thread stopped by a fault of the program".to_owned())
 }

@@ -25,7 +25,11 @@ impl Writer {
             self.sync |= sync;
             return Ok(first);
         }
-        let mut log = self.log_or_new(&append.log)?;
+        let log_key = key::log(&append.log);
+        let mut log = match self.logs.get(&log_key) {
+            Some(log) => *log,
+            None => self.log_or_new(&append.log)?,
+        };
         match self.twin(&append)? {
             // The removal of the old one, which may have asked for more, is undone by a power cut only together with what
             // replaces it: they are one batch.
@@ -38,7 +42,8 @@ impl Writer {
         }
         log.head.last = offset;
         log.entries += 1;
-        self.put_log(&append.log, &log);
+        self.logs.put(&log_key, log);
+        self.staged.put(log_key, log.encode());
         let Append { id, now, expires_at, .. } = append;
         let appended = Appended { id, offset, epoch: log.head.epoch, accepted_at: now, expires_at, duplicate: false };
         self.remember(&append, &appended);
@@ -110,6 +115,8 @@ impl Writer {
     /// may still hold are void by then, because the next life has another epoch.
     pub(super) fn put_log(&mut self, id: &LogId, log: &record::Log) {
         let key = key::log(id);
+        // Only what pushes go to is worth keeping: not the log of each device that comes.
+        self.logs.forget(&key);
         if log.entries == 0 && log.followers == 0 {
             self.staged.remove(key);
         } else {

@@ -46,6 +46,23 @@ pub(super) enum Breakage {
 const COMMAND_BYTES: usize = 512;
 
 impl Command {
+    /// Tells the one who waits that it will not be written.
+    pub(super) fn refuse(self, error: &Error) {
+        // Nobody may be waiting any more.
+        match self {
+            Self::Append(_, reply) => drop(reply.send(Err(error.clone()))),
+            Self::Open(_, _, reply) => drop(reply.send(Err(error.clone()))),
+            Self::Subscribe(_, _, reply) => drop(reply.send(Err(error.clone()))),
+            Self::Unsubscribe(_, _, reply) => drop(reply.send(Err(error.clone()))),
+            Self::Sweep(_, reply) => drop(reply.send(Err(error.clone()))),
+            Self::Leave(_, _, reply) | Self::Commit(_, reply) | Self::Close(reply) => {
+                drop(reply.send(Err(error.clone())));
+            }
+            #[cfg(test)]
+            Self::Break(_) => {}
+        }
+    }
+
     /// About how much memory it takes until it is written.
     pub(super) fn bytes(&self) -> usize {
         let names = |topics: &[TopicName]| topics.len() * 64;

@@ -90,7 +90,13 @@ impl Writer {
         // Dead letters carry no epoch; those of a log whose cursor is of another life speak of that life.
         let mut void = Vec::new();
         for (log, newer) in cursors {
-            let Some(stored) = read::cursor(&self.staged, &receiver, &log)? else { continue };
+            let key = key::cursor(&receiver, &log);
+            if self.cursors.get(&key).is_none()
+                && let Some(cursor) = read::cursor(&self.staged, &receiver, &log)?
+            {
+                self.cursors.put(&key, cursor);
+            }
+            let Some(stored) = self.cursors.get(&key) else { continue };
             let mut merged = stored.clone();
             if stored.epoch != newer.epoch {
                 if read::head(&self.staged, &log)?.epoch != newer.epoch {
@@ -101,14 +107,15 @@ impl Writer {
                 merged = Cursor { epoch: newer.epoch, ..Cursor::default() };
             }
             merged.merge(&newer);
-            if merged == stored {
+            if merged == *stored {
                 continue;
             }
             if let (Some(full), Some(lowest)) = (self.full.get_mut(&log), lowest_new(&stored.settled, &merged.settled))
             {
                 full.from = full.from.min(Offset(lowest));
             }
-            self.staged.put(key::cursor(&receiver, &log), record::encode_cursor(&merged));
+            self.staged.put(key, record::encode_cursor(&merged));
+            *stored = merged;
         }
         for dead in dead.into_iter().filter(|dead| !void.contains(&dead.log)) {
             self.put_letter(&receiver, dead)?;
@@ -163,7 +170,9 @@ impl Writer {
     }
 
     fn unfollow(&mut self, receiver: &Receiver, id: &LogId) -> Result<(), Error> {
-        self.staged.remove(key::cursor(receiver, id));
+        let key = key::cursor(receiver, id);
+        self.cursors.forget(&key);
+        self.staged.remove(key);
         if let Some(mut log) = read::log(&self.staged, id)? {
             log.followers = log.followers.saturating_sub(1);
             self.put_log(id, &log);

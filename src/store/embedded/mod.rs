@@ -7,6 +7,7 @@ mod devices;
 mod key;
 mod queue;
 mod read;
+mod recent;
 mod record;
 mod retention;
 mod staged;
@@ -16,7 +17,6 @@ mod table;
 mod tests;
 mod writer;
 
-use std::future;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -94,17 +94,9 @@ impl Embedded {
         let command = command(reply);
         let bytes = command.bytes();
         if let Err(error) = self.queue.push(command, bytes) {
-            return Box::pin(future::ready(Err(error)));
+            return Answer::known(Err(error));
         }
-        self.answered(answer)
-    }
-
-    fn answered<T: Send + 'static>(&self, answer: oneshot::Receiver<Result<T, Error>>) -> Answer<T> {
-        let queue = Arc::clone(&self.queue);
-        Box::pin(async move {
-            // A writer that breaks lets go of the answers a moment before it shuts the queue.
-            answer.await.unwrap_or_else(|_| Err(queue.why_shut().unwrap_or_else(writer::fault)))
-        })
+        Answer::awaited(answer)
     }
 
     /// Reads where the caller is polled, without a thread of its own: a page is a few records that were written lately
@@ -115,7 +107,7 @@ impl Embedded {
         read: impl FnOnce(&Table) -> Result<T, Error> + Send + 'static,
     ) -> Answer<T> {
         let table = self.table.clone();
-        Box::pin(async move { read(&table) })
+        Answer::worked(async move { read(&table) })
     }
 }
 
@@ -124,7 +116,7 @@ impl Store for Embedded {
         let keys = [append.collapse_key.as_ref(), append.idempotency.as_ref().map(|idempotency| &idempotency.key)];
         if keys.into_iter().flatten().any(|key| key.len() > KEY_BYTES_MAX) {
             let error = Error::Failed(format!("a collapse or idempotency key is longer than {KEY_BYTES_MAX} bytes"));
-            return Box::pin(future::ready(Err(error)));
+            return Answer::known(Err(error));
         }
         self.write(|reply| Command::Append(append, reply))
     }
@@ -156,8 +148,8 @@ impl Store for Embedded {
         // There are no more of them than open devices. One that was refused would leave its device open for ever: it
         // would never be forgotten, and what it did not ack would fill its inbox.
         match self.queue.push_beyond(command, bytes) {
-            Ok(()) => self.answered(answer),
-            Err(error) => Box::pin(future::ready(Err(error))),
+            Ok(()) => Answer::awaited(answer),
+            Err(error) => Answer::known(Err(error)),
         }
     }
 
@@ -195,9 +187,9 @@ impl Store for Embedded {
     fn close(&self) -> Answer<()> {
         let (reply, answer) = oneshot::channel();
         match self.queue.push_last(Command::Close(reply), closed()) {
-            Ok(true) => self.answered(answer),
-            Ok(false) => Box::pin(future::ready(Ok(()))),
-            Err(error) => Box::pin(future::ready(Err(error))),
+            Ok(true) => Answer::awaited(answer),
+            Ok(false) => Answer::known(Ok(())),
+            Err(error) => Answer::known(Err(error)),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The queue of writes: bounded in number and bytes, in the order of the calls. It does not know what is written.
 
 use std::collections::VecDeque;
+use std::mem;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::store::Error;
@@ -22,6 +23,8 @@ struct State<T> {
     waiting: VecDeque<(T, usize)>,
     /// Bytes of all that wait.
     bytes: usize,
+    /// The taker waits for an item: only then is it woken, which costs a system call.
+    idle: bool,
     /// Set when nothing may be pushed any more: why not.
     shut: Option<Error>,
     /// The taker has stopped: nobody would take what is pushed.
@@ -31,13 +34,13 @@ struct State<T> {
 impl<T> Queue<T> {
     /// An empty queue.
     pub(super) const fn new(items_max: usize, bytes_max: usize) -> Self {
-        let state = State { waiting: VecDeque::new(), bytes: 0, shut: None, stopped: false };
+        let state = State { waiting: VecDeque::new(), bytes: 0, idle: false, shut: None, stopped: false };
         Self { state: Mutex::new(state), changed: Condvar::new(), items_max, bytes_max }
     }
 
     /// Adds an item at the end.
     pub(super) fn push(&self, item: T, bytes: usize) -> Result<(), Error> {
-        let mut state = self.lock();
+        let state = self.lock();
         if let Some(error) = &state.shut {
             return Err(error.clone());
         }
@@ -45,21 +48,17 @@ impl<T> Queue<T> {
         if overflows || state.waiting.len() >= self.items_max {
             return Err(Error::Busy);
         }
-        state.push(item, bytes);
-        drop(state);
-        self.changed.notify_one();
+        self.put(state, item, bytes);
         Ok(())
     }
 
     /// Adds an item at the end, also when the queue is full: for what is bounded by something else.
     pub(super) fn push_beyond(&self, item: T, bytes: usize) -> Result<(), Error> {
-        let mut state = self.lock();
+        let state = self.lock();
         if let Some(error) = &state.shut {
             return Err(error.clone());
         }
-        state.push(item, bytes);
-        drop(state);
-        self.changed.notify_one();
+        self.put(state, item, bytes);
         Ok(())
     }
 
@@ -74,9 +73,7 @@ impl<T> Queue<T> {
             };
         }
         state.shut.get_or_insert(why);
-        state.push(item, 0);
-        drop(state);
-        self.changed.notify_one();
+        self.put(state, item, 0);
         Ok(true)
     }
 
@@ -95,29 +92,35 @@ impl<T> Queue<T> {
         state.waiting.drain(..).map(|(item, _)| item).collect()
     }
 
-    /// Why nothing may be pushed.
-    pub(super) fn why_shut(&self) -> Option<Error> {
-        self.lock().shut.clone()
-    }
-
-    /// Takes the oldest items, at most so many and about so many bytes, into `into`; waits until there is one. `false`
-    /// when the queue is shut and empty; that is the last call.
-    pub(super) fn take(&self, items: usize, bytes: usize, into: &mut Vec<T>) -> bool {
+    /// Takes the oldest items with their bytes, at most so many and about so many bytes, in place of what is in `into`;
+    /// waits until there is one. `false` when the queue is shut and empty; that is the last call.
+    pub(super) fn take(&self, items: usize, bytes: usize, into: &mut VecDeque<(T, usize)>) -> bool {
+        into.clear();
         let mut state = self.lock();
         while state.waiting.is_empty() {
             if state.shut.is_some() {
                 state.stopped = true;
                 return false;
             }
+            state.idle = true;
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle = false;
         }
-        let mut taken = 0;
-        while into.len() < items && taken < bytes {
-            let Some((item, size)) = state.waiting.pop_front() else { break };
-            taken += size;
-            state.bytes -= size;
-            into.push(item);
+        if state.waiting.len() <= items && state.bytes <= bytes {
+            // As a rule all of it: those who push do not wait until it was moved one by one.
+            mem::swap(&mut state.waiting, into);
+            state.bytes = 0;
+            return true;
         }
+        let (mut count, mut taken) = (0, 0);
+        for (_, size) in state.waiting.iter().take(items) {
+            if taken >= bytes {
+                break;
+            }
+            (count, taken) = (count + 1, taken + size);
+        }
+        into.extend(state.waiting.drain(..count));
+        state.bytes -= taken;
         true
     }
 
@@ -126,21 +129,26 @@ impl<T> Queue<T> {
         self.lock().waiting.len()
     }
 
+    fn put(&self, mut state: MutexGuard<'_, State<T>>, item: T, bytes: usize) {
+        state.bytes += bytes;
+        state.waiting.push_back((item, bytes));
+        let idle = state.idle;
+        drop(state);
+        if idle {
+            self.changed.notify_one();
+        }
+    }
+
     /// A panic elsewhere does not harm plain data that is whole between statements.
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<T> State<T> {
-    fn push(&mut self, item: T, bytes: usize) {
-        self.bytes += bytes;
-        self.waiting.push_back((item, bytes));
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use super::Queue;
     use crate::store::Error;
 
@@ -153,15 +161,23 @@ mod tests {
         let queue = Queue::new(3, 10);
         assert_eq!(queue.push('a', 50), Ok(()), "one item may be larger than the bound");
         assert_eq!(queue.push('b', 1), Err(Error::Busy));
-        let mut taken = Vec::new();
+        let mut taken = VecDeque::new();
         assert!(queue.take(9, 9, &mut taken));
+        assert_eq!(taken, [('a', 50)]);
         for item in ['c', 'd', 'e'] {
             assert_eq!(queue.push(item, 3), Ok(()));
         }
         assert_eq!(queue.push('f', 0), Err(Error::Busy));
         assert!(queue.take(9, 4, &mut taken));
-        assert_eq!(taken, ['a', 'c', 'd']);
+        assert_eq!(taken, [('c', 3), ('d', 3)]);
         assert_eq!(queue.len(), 1);
+        assert_eq!(queue.push('g', 8), Err(Error::Busy), "the bytes of what waits still count");
+        assert_eq!(queue.push('g', 7), Ok(()));
+        assert!(queue.take(1, 99, &mut taken));
+        assert_eq!(taken, [('e', 3)]);
+        assert!(queue.take(9, 99, &mut taken));
+        assert_eq!(taken, [('g', 7)]);
+        assert_eq!(queue.push('h', 10), Ok(()));
     }
 
     #[test]
@@ -170,9 +186,9 @@ mod tests {
         queue.push('a', 1).unwrap();
         assert_eq!(queue.push_last('z', closed()), Ok(true), "the last item goes in although the queue is full");
         assert_eq!(queue.push('b', 1), Err(closed()));
-        let mut taken = Vec::new();
+        let mut taken = VecDeque::new();
         assert!(queue.take(9, 9, &mut taken));
-        assert_eq!(taken, ['a', 'z']);
+        assert_eq!(taken, [('a', 1), ('z', 0)]);
         assert!(!queue.take(9, 9, &mut taken));
         assert_eq!(queue.push_last('z', closed()), Ok(false));
     }

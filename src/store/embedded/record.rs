@@ -16,7 +16,7 @@ use crate::store::{Appended, Error};
 pub(super) const FORMAT: u8 = 2;
 
 /// A log's record.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Log {
     /// What callers see of it.
     pub(super) head: Head,

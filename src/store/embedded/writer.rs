@@ -1,7 +1,7 @@
 //! The thread that writes: takes what waits, applies it as one batch, syncs once, announces and answers in order. What each command
 //! means stands in the files beside this one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -10,18 +10,25 @@ use fastrand::Rng;
 use super::command::{Command, Reply};
 use super::key;
 use super::queue::Queue;
+use super::recent::Recent;
+use super::record;
 use super::retention::Full;
 use super::staged::Staged;
 use super::table::Table;
 use crate::model::clock::Timestamp;
+use crate::model::cursor::Cursor;
 use crate::model::id::Receiver;
 use crate::model::log::LogId;
-use crate::store::{Announced, Error, Limits, Listener};
+use crate::store::{Announced, Appended, Error, Limits, Listener, lost};
 
 /// Most commands in a batch, and about the most bytes of them. A guess: large enough that a sync of some milliseconds
 /// is shared by all that came during the one before, small enough that applying a batch takes less than 50 ms.
 const BATCH_COMMANDS_MAX: usize = 4_096;
 const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Records of each kind that are kept because they were used lately; up to twice as many may be. A guess: those of the
+/// devices that a node holds. A log's takes about 150 bytes, a cursor about 400.
+const RECENT_MAX: usize = 8_192;
 
 /// Batches between two looks at the size of the folder, which costs a few system calls.
 const BATCHES_PER_MEASURE: u64 = 256;
@@ -41,6 +48,10 @@ pub(super) struct Counters {
 pub(super) struct Writer {
     /// The table with the changes of this batch.
     pub(super) staged: Staged,
+    /// Records of logs that pushes went to lately, as they are with the changes of this batch.
+    pub(super) logs: Recent<record::Log>,
+    /// Cursors that were committed lately, the same way.
+    pub(super) cursors: Recent<Cursor>,
     /// Bounds to keep.
     pub(super) limits: Limits,
     /// Devices that are open now, with how many times: a sweep does not take them for absent.
@@ -63,8 +74,15 @@ pub(super) struct Writer {
     counters: Arc<Counters>,
 }
 
-/// Tells the one that waits, once it is known whether the batch is written.
-type Settle = Box<dyn FnOnce(Option<&Error>)>;
+/// An outcome and whom to tell of it, once it is known whether the batch is written. Those that are many are not boxed.
+enum Settle {
+    Appended(Reply<Appended>, Result<Appended, Error>),
+    Done(Reply<()>, Result<(), Error>),
+    Other(Tell),
+}
+
+/// Tells of the outcome, or of the error that the batch met.
+type Tell = Box<dyn FnOnce(Option<&Error>)>;
 
 /// Ends the queue if the thread dies, so that nobody waits for it.
 struct Watch<'a>(&'a Queue<Command>);
@@ -72,8 +90,7 @@ struct Watch<'a>(&'a Queue<Command>);
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // Dropping the commands ends the waiting of their callers.
-            drop(self.0.fail(fault()));
+            self.0.fail(lost()).into_iter().for_each(|command| command.refuse(&lost()));
         }
     }
 }
@@ -88,6 +105,8 @@ impl Writer {
     ) -> Self {
         Self {
             staged: Staged::new(table),
+            logs: Recent::new(RECENT_MAX),
+            cursors: Recent::new(RECENT_MAX),
             limits,
             present: HashMap::new(),
             full: HashMap::new(),
@@ -105,7 +124,7 @@ impl Writer {
     pub(super) fn run(mut self, queue: &Queue<Command>) {
         let _watch = Watch(queue);
         self.measure();
-        let mut commands = Vec::new();
+        let mut commands = VecDeque::new();
         while queue.take(BATCH_COMMANDS_MAX, BATCH_BYTES_MAX, &mut commands) {
             let mut settles = Vec::with_capacity(commands.len());
             let outcome = self.batch(&mut commands, &mut settles);
@@ -113,12 +132,12 @@ impl Writer {
             if let Some(error) = &error {
                 tracing::error!(%error, "the store failed and takes no more writes");
                 // First of all nothing more may come in: who is told of the failure must meet it again.
-                drop(queue.fail(error.clone()));
+                queue.fail(error.clone()).into_iter().for_each(|command| command.refuse(error));
             } else {
                 self.announce();
             }
             for settle in settles {
-                settle(error.as_ref());
+                settle.tell(error.as_ref());
             }
             if error.is_some() {
                 return;
@@ -127,26 +146,28 @@ impl Writer {
     }
 
     /// Applies commands and writes them; an error means that none of them is known to be written.
-    fn batch(&mut self, commands: &mut Vec<Command>, settles: &mut Vec<Settle>) -> Result<(), Error> {
+    fn batch(&mut self, commands: &mut VecDeque<(Command, usize)>, settles: &mut Vec<Settle>) -> Result<(), Error> {
         let count = commands.len() as u64;
         self.sync = false;
         let mut broken = None;
-        for command in commands.drain(..) {
+        for (command, _) in commands.drain(..) {
             settles.push(match command {
-                Command::Append(append, reply) => settle(reply, self.append(append), &mut broken),
-                Command::Open(receiver, now, reply) => settle(reply, self.open(&receiver, now), &mut broken),
-                Command::Leave(receiver, now, reply) => settle(reply, self.leave(&receiver, now), &mut broken),
+                Command::Append(append, reply) => Settle::Appended(reply, noted(self.append(append), &mut broken)),
+                Command::Commit(commit, reply) => Settle::Done(reply, noted(self.commit(commit), &mut broken)),
+                Command::Open(receiver, now, reply) => other(reply, noted(self.open(&receiver, now), &mut broken)),
+                Command::Leave(receiver, now, reply) => {
+                    Settle::Done(reply, noted(self.leave(&receiver, now), &mut broken))
+                }
                 Command::Subscribe(receiver, topics, reply) => {
-                    settle(reply, self.subscribe(&receiver, topics), &mut broken)
+                    other(reply, noted(self.subscribe(&receiver, topics), &mut broken))
                 }
                 Command::Unsubscribe(receiver, topics, reply) => {
-                    settle(reply, self.unsubscribe(&receiver, topics), &mut broken)
+                    other(reply, noted(self.unsubscribe(&receiver, topics), &mut broken))
                 }
-                Command::Commit(commit, reply) => settle(reply, self.commit(commit), &mut broken),
-                Command::Sweep(now, reply) => settle(reply, self.sweep(now), &mut broken),
+                Command::Sweep(now, reply) => other(reply, noted(self.sweep(now), &mut broken)),
                 Command::Close(reply) => {
                     self.sync = true;
-                    settle(reply, Ok(()), &mut broken)
+                    Settle::Done(reply, Ok(()))
                 }
                 #[cfg(test)]
                 Command::Break(super::command::Breakage::Panic) => panic!("broken by a test"),
@@ -189,18 +210,26 @@ impl Writer {
     }
 }
 
-/// What those are told whose answer was lost with the thread.
-pub(super) fn fault() -> Error {
-    Error::Failed("the writing thread stopped by a fault of the program".to_owned())
+impl Settle {
+    /// Nobody may be waiting any more; the write stands all the same.
+    fn tell(self, error: Option<&Error>) {
+        match self {
+            Self::Appended(reply, outcome) => drop(reply.send(error.map_or(outcome, |error| Err(error.clone())))),
+            Self::Done(reply, outcome) => drop(reply.send(error.map_or(outcome, |error| Err(error.clone())))),
+            Self::Other(tell) => tell(error),
+        }
+    }
 }
 
-/// Keeps an outcome until the batch is written. A failure of one command fails the batch: what it staged may be half.
-fn settle<T: 'static>(reply: Reply<T>, outcome: Result<T, Error>, broken: &mut Option<Error>) -> Settle {
+/// An outcome of which there are few.
+fn other<T: 'static>(reply: Reply<T>, outcome: Result<T, Error>) -> Settle {
+    Settle::Other(Box::new(move |error| drop(reply.send(error.map_or(outcome, |error| Err(error.clone()))))))
+}
+
+/// Notes the first failure. A failure of one command fails the batch: what it staged may be half.
+fn noted<T>(outcome: Result<T, Error>, broken: &mut Option<Error>) -> Result<T, Error> {
     if let Err(error @ Error::Failed(_)) = &outcome {
         broken.get_or_insert_with(|| error.clone());
     }
-    Box::new(move |error| {
-        // Nobody may be waiting any more; the write stands all the same.
-        let _ = reply.send(error.map_or(outcome, |error| Err(error.clone())));
-    })
+    outcome
 }
