@@ -93,6 +93,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("toml", &["src/config"]),
     ("clap", &["src/cli"]),
     ("hdrhistogram", &["src/load"]),
+    ("mio", &["src/load"]),
     ("indicatif", &["src/cli"]),
     ("terminal_size", &["src/cli"]),
 ];

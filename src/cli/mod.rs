@@ -4,7 +4,7 @@ mod certs;
 mod config;
 pub mod demo;
 pub mod listen;
-#[cfg_attr(not(test), expect(dead_code, reason = "`pushline load` shows its reports with it"))]
+mod load;
 mod load_report;
 pub mod options;
 pub mod push;
@@ -45,6 +45,11 @@ enum Command {
     Push(push::Arguments),
     /// Connect as a device and print what is pushed.
     Listen(listen::Arguments),
+    /// Drive a gateway with a crowd of devices and backends, and verify what it delivers.
+    Load(load::Arguments),
+    /// A part of the crowd of `load`, in a process of its own.
+    #[command(hide = true)]
+    LoadCrew,
     /// Make a token with which a device may connect.
     Token(token::Arguments),
     /// Make a throw-away certificate for development.
@@ -77,6 +82,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Serve(arguments) => serve::run(arguments, output),
         Command::Push(arguments) => push::run(arguments, output),
         Command::Listen(arguments) => listen::run(arguments, output),
+        Command::Load(arguments) => load::run(arguments, output),
+        Command::LoadCrew => load::run_child(),
         Command::Token(arguments) => token::run(arguments, output),
         Command::Certs(arguments) => certs::run(arguments, output),
         Command::Config(arguments) => config::run(arguments, output),
@@ -112,6 +119,7 @@ Examples:
   pushline demo                              all of it at work, in a few seconds
   pushline serve                             a gateway for this machine
   pushline token --user ada --device phone   a token for one device, valid for a day
+  pushline load fanout --connections 5000    a crowd against it: how fast, how dear, nothing lost
   pushline certs --name push.example.org     a development certificate in certs/
   pushline config > pushline.toml            every option, explained, ready to edit
   pushline config check pushline.toml        what is wrong with it, if anything";

@@ -53,6 +53,9 @@ pub struct Report {
     pub wrong: u64,
     /// Refusals and failures by stable code, or by a word for what has none. Empty when all went well.
     pub failures: BTreeMap<String, u64>,
+    /// What failed, in words, each kind once.
+    #[serde(default)]
+    pub troubles: Vec<String>,
     /// The latency that the scenario is about: from the push (or the moment it was due) to the device's program; for
     /// `connect` and `reconnect` from the attempt to the welcome.
     pub latency_ms: Latency,

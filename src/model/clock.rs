@@ -113,6 +113,16 @@ impl Clock {
         Self { origin: Instant::now() }
     }
 
+    /// A clock whose origin is so many microseconds after the unix epoch by this machine's wall clock, which must have
+    /// passed: processes that agree on it can compare their [`Moment`]s, as long as nobody sets the wall clock between.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this file is where the clocks are read")]
+    pub fn since_epoch(micros: u64) -> Self {
+        let (now, wall) = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+        let passed = wall.saturating_sub(Duration::from_micros(micros));
+        Self { origin: now.checked_sub(passed).unwrap_or(now) }
+    }
+
     /// Reads both clocks.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this file is where the clocks are read")]

@@ -3,6 +3,7 @@
 
 pub mod certificate;
 pub mod develop;
+pub mod session;
 
 use std::io;
 use std::sync::Arc;
