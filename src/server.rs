@@ -102,8 +102,8 @@ impl Server {
 
         make_private(&config.store.log_folder())?;
         let store = store::open::open(&store_options(config))?;
-        let cores = Cores::start(cores(config)).map_err(Error::Cores)?;
         let metrics = Arc::new(Metrics::new());
+        let cores = Cores::start(cores(config), &metrics).map_err(Error::Cores)?;
         let node = Arc::new(Node::new(node_options(config), clock, authority, store, metrics, &cores));
         let (stop_accepting, cut) = (CancellationToken::new(), CancellationToken::new());
         let stop_backend = CancellationToken::new();

@@ -196,6 +196,8 @@ async fn the_numbers_tell_what_was_done() {
     device.call(pushline::wire::device::Method::Ack, &settle).await;
     let exact = [
         ("pushline_connections", 1.0),
+        ("pushline_core_connections{core=\"0\"}", 1.0),
+        ("pushline_core_connections{core=\"1\"}", 0.0),
         ("pushline_sessions", 1.0),
         ("pushline_sessions_opened_total{resume=\"new\"}", 1.0),
         ("pushline_pushes_total{outcome=\"accepted\"}", 3.0),

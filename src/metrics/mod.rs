@@ -61,6 +61,8 @@ pub struct Metrics {
     handshakes_failed: Vec<Counter>,
     /// Numbers that the store counts and [`Metrics::set_store`] brings.
     store: StoreNumbers,
+    /// By the number of the core.
+    core_connections: family::Family<[(&'static str, String); 1], gauge::Gauge>,
     /// All of them with their names.
     registry: Registry,
 }
@@ -123,6 +125,9 @@ impl Metrics {
         let pushes = names.counters("pushes", "Pushes taken, by outcome", "outcome", OUTCOMES);
         let deliveries = names.counters("deliveries", "Pushes sent to devices, by attempt", "attempt", ATTEMPTS);
         let opened = names.counters("sessions_opened", "Sessions opened, by how the resume went", "resume", RESUMES);
+        let core_connections = family::Family::default();
+        let help = "Device connections open now, by the core they live on";
+        names.0.register("core_connections", help, core_connections.clone());
         let failures = HandshakeFailure::WORDS.into_iter().chain(codes());
         Self {
             connections: names.gauge("connections", "Device connections open now"),
@@ -155,8 +160,15 @@ impl Metrics {
                 flushes: names.counter("store_flushes", "Disk flushes since the start"),
                 writes: names.counter("store_writes", "Writes since the start"),
             },
+            core_connections,
             registry: names.0,
         }
+    }
+
+    /// Connections that live on a core now.
+    #[must_use]
+    pub fn core_connections(&self, core: usize) -> Gauge {
+        Gauge(self.core_connections.get_or_create_owned(&[("core", core.to_string())]))
     }
 
     /// A push was refused.

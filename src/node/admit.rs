@@ -160,8 +160,9 @@ mod tests {
         };
         let options = store::open::Options { data: folder.join("store"), ..store::open::Options::default() };
         let store = store::open::open(&options).expect("a store");
-        let cores = Cores::start(1).expect("a thread");
-        let node = Node::new(Options::default(), clock, authority, store, Arc::new(Metrics::new()), &cores);
+        let metrics = Arc::new(Metrics::new());
+        let cores = Cores::start(1, &metrics).expect("a thread");
+        let node = Node::new(Options::default(), clock, authority, store, metrics, &cores);
         (node, cores.places()[0].clone(), receiver, open)
     }
 

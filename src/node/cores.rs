@@ -3,12 +3,12 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 
+use crate::metrics::{Gauge, Metrics};
 use crate::node::core::{Core, wake};
 
 /// Most cores: the hub keeps a bit for each of them with every log.
@@ -27,7 +27,7 @@ pub struct Place {
     runtime: Handle,
     pub(crate) core: Arc<Core>,
     /// Connections that live here, see [`Guest`].
-    guests: Arc<AtomicUsize>,
+    connections: Gauge,
 }
 
 /// A connection's stay on a core; ended by dropping it.
@@ -40,7 +40,7 @@ impl Cores {
     ///
     /// # Errors
     /// The system's, when it has no room for a thread or for its poll.
-    pub fn start(count: usize) -> io::Result<Self> {
+    pub fn start(count: usize, metrics: &Metrics) -> io::Result<Self> {
         let stop = CancellationToken::new();
         let (mut places, mut threads) = (Vec::new(), Vec::new());
         // Stands before the loop: an error on the way ends the threads that run already.
@@ -48,7 +48,8 @@ impl Cores {
         for number in 0..count.clamp(1, CORES_MAX) {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             let core = Arc::new(Core::new(number));
-            places.push(Place { runtime: runtime.handle().clone(), core: Arc::clone(&core), guests: Arc::default() });
+            let (runtime_handle, connections) = (runtime.handle().clone(), metrics.core_connections(number));
+            places.push(Place { runtime: runtime_handle, core: Arc::clone(&core), connections });
             let stop = stop.clone();
             threads.push(thread::Builder::new().name(format!("core-{number}")).spawn(move || {
                 wake::enter(&core);
@@ -95,16 +96,10 @@ impl Place {
     /// Takes up a connection on the core that has the fewest.
     #[must_use]
     pub fn choose(places: &[Self]) -> Guest {
-        let fewest = places.iter().min_by_key(|place| place.guests.load(Ordering::Relaxed));
+        let fewest = places.iter().min_by_key(|place| place.connections.value());
         let place = fewest.expect("Cores::start makes at least one").clone();
-        place.guests.fetch_add(1, Ordering::Relaxed);
+        place.connections.increment();
         Guest { place }
-    }
-
-    /// Connections that live here.
-    #[must_use]
-    pub fn connections(&self) -> usize {
-        self.guests.load(Ordering::Relaxed)
     }
 }
 
@@ -118,6 +113,68 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        self.place.guests.fetch_sub(1, Ordering::Relaxed);
+        self.place.connections.decrement();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{CORES_MAX, Cores, Place};
+    use crate::metrics::Metrics;
+
+    #[tokio::test]
+    async fn connections_spread_over_the_cores_and_fill_what_comes_free() {
+        let cores = Cores::start(3, &Metrics::new()).expect("threads");
+        let places = Arc::clone(cores.places());
+        let count = || places.iter().map(|place| place.connections.value()).collect::<Vec<_>>();
+        let mut guests: Vec<_> = (0..7).map(|_| Place::choose(&places)).collect();
+        assert_eq!(count(), [3, 2, 2]);
+        guests.retain(|guest| guest.place().core.number != 1);
+        assert_eq!(count(), [3, 0, 2]);
+        guests.extend((0..2).map(|_| Place::choose(&places)));
+        assert_eq!(count(), [3, 2, 2]);
+        drop(guests);
+        assert_eq!(count(), [0, 0, 0]);
+        cores.stop().await;
+    }
+
+    /// Tells when it is dropped.
+    struct Told(Option<tokio::sync::oneshot::Sender<()>>);
+
+    impl Drop for Told {
+        fn drop(&mut self) {
+            let _ = self.0.take().map(|told| told.send(()));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_runs_on_cores_ends_with_them_stopped_or_not() {
+        for stopped in [true, false] {
+            let cores = Cores::start(2, &Metrics::new()).expect("threads");
+            let (told, ended) = tokio::sync::oneshot::channel();
+            let told = Told(Some(told));
+            let running = cores.places()[1].runtime().spawn(async move {
+                let _told = told;
+                std::future::pending::<()>().await;
+            });
+            if stopped {
+                cores.stop().await;
+                assert!(running.is_finished(), "the thread was waited for");
+            } else {
+                drop(cores);
+            }
+            ended.await.expect("it is dropped");
+        }
+    }
+
+    #[test]
+    fn there_is_at_least_one_core_and_a_bit_for_each() {
+        for (wanted, made) in [(0, 1), (1, 1), (CORES_MAX + 1, CORES_MAX)] {
+            let cores = Cores::start(wanted, &Metrics::new()).expect("threads");
+            assert_eq!(cores.places().len(), made);
+            assert_ne!(cores.places()[made - 1].core.bit(), 0);
+        }
     }
 }

@@ -370,6 +370,27 @@ mod tests {
         assert!(hub.reaches.iter().all(|shard| shard.read().expect("no panic").is_empty()), "nothing is left behind");
     }
 
+    #[tokio::test]
+    async fn a_hint_goes_once_to_each_core_that_has_followers() {
+        let cores: Vec<_> = (0..3).map(|number| Arc::new(Core::new(number))).collect();
+        let hub = Arc::new(Hub::new(cores.clone(), 9, 9));
+        let log = |user| LogId::Inbox(TenantId::new("t").expect("a name"), UserId::new(user).expect("a name"));
+        let grown = |log: LogId| Arc::new(Hint::Grown { log, epoch: Epoch(1), last: Offset(1), entry: None });
+        let mut seats = Vec::new();
+        for (user, device, core) in [("u", "1", 0), ("u", "2", 2), ("v", "1", 2), ("w", "1", 1)] {
+            let mut seat = hub.sit(receiver(user, device), &cores[core]).await.expect("a free place");
+            seat.follow(log(user));
+            seats.push(seat);
+        }
+        assert_eq!(hub.receive(&[grown(log("u")), grown(log("v")), grown(log("x"))]), 3);
+        for (core, waiting) in cores.iter().zip([1, 0, 2]) {
+            assert_eq!(core.waiting(), waiting, "core {}", core.number);
+        }
+        seats.remove(0);
+        assert_eq!(hub.receive(&[grown(log("u"))]), 1);
+        assert_eq!((cores[0].waiting(), cores[2].waiting()), (1, 3));
+    }
+
     /// An answer that counted the user's other devices would tell a backend that a device is there when it is not.
     #[tokio::test]
     async fn an_online_only_push_to_a_device_reaches_and_counts_that_device() {

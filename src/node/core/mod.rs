@@ -88,6 +88,12 @@ impl Core {
         Left::Others
     }
 
+    /// Hints that were not taken yet.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.post.waiting()
+    }
+
     fn followers(&self) -> MutexGuard<'_, HashMap<LogId, Vec<Arc<Mailbox>>>> {
         self.followers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -137,5 +143,145 @@ impl Core {
                 _ => batch.run_done(),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Poll, Wake, Waker};
+
+    use super::wake::{Gathered, enter};
+    use super::{Core, HINTS_A_TURN, Left, MAILBOXES_A_TURN};
+    use crate::bus::Hint;
+    use crate::model::id::{TenantId, TopicName};
+    use crate::model::log::{Epoch, LogId, Offset};
+    use crate::node::mailbox::{Item, Mailbox};
+
+    fn log(topic: &str) -> LogId {
+        LogId::Topic(TenantId::new("t").expect("a name"), TopicName::new(topic).expect("a name"))
+    }
+
+    fn grown(topic: &str, last: u64) -> Arc<Hint> {
+        Arc::new(Hint::Grown { log: log(topic), epoch: Epoch(1), last: Offset(last), entry: None })
+    }
+
+    /// Hints that wait in a mailbox as they came, by their offsets.
+    fn waiting(mailbox: &Mailbox) -> Vec<u64> {
+        let offset = |item| match item {
+            Item::Hint(hint) => match &*hint {
+                Hint::Grown { last, .. } => last.0,
+                Hint::Online { .. } => 0,
+            },
+            other => panic!("{other:?}"),
+        };
+        match mailbox.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(items) => items.into_iter().map(offset).collect(),
+            Poll::Pending => Vec::new(),
+        }
+    }
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Count {
+        fn value(&self) -> usize {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// One poll of an attendant: one turn.
+    fn turn(attendant: std::pin::Pin<&mut impl Future>, waker: &Waker) {
+        assert!(attendant.poll(&mut Context::from_waker(waker)).is_pending(), "it attends for ever");
+    }
+
+    #[test]
+    fn a_turn_is_bounded_and_who_leaves_meanwhile_costs_nobody_a_hint() {
+        let core = Arc::new(Core::new(0));
+        let all: Vec<_> = (1..=3 * MAILBOXES_A_TURN as u64).map(|id| Arc::new(Mailbox::new(id))).collect();
+        assert!(all.iter().all(|mailbox| core.follow(&log("a"), mailbox)));
+        core.hand([grown("a", 1), grown("b", 1), grown("a", 2)].iter());
+        let mut attendant = Box::pin(Arc::clone(&core).attend());
+        turn(attendant.as_mut(), Waker::noop());
+        let reached = all.iter().position(|mailbox| waiting(mailbox).is_empty());
+        assert_eq!(reached, Some(MAILBOXES_A_TURN));
+        let (left, stayed) = all[MAILBOXES_A_TURN..].split_at(5);
+        for gone in left.iter().chain(&all[..5]) {
+            assert_eq!(core.unfollow(&log("a"), gone), Left::Others);
+        }
+        (0..9).for_each(|_| turn(attendant.as_mut(), Waker::noop()));
+        assert!(stayed.iter().all(|mailbox| waiting(mailbox) == [1, 2]));
+        assert!(left.iter().all(|mailbox| waiting(mailbox).is_empty()));
+    }
+
+    /// More would find no room in a mailbox, and its owner would have to read.
+    #[test]
+    fn a_turn_hands_on_no_more_hints_than_a_mailbox_keeps() {
+        let core = Arc::new(Core::new(0));
+        let mailbox = Arc::new(Mailbox::new(1));
+        core.follow(&log("a"), &mailbox);
+        let many = 5 * HINTS_A_TURN as u64;
+        let hints: Vec<_> = (1..=many).map(|last| grown("a", last)).collect();
+        core.hand(hints.iter());
+        let mut attendant = Box::pin(Arc::clone(&core).attend());
+        let mut got = Vec::new();
+        for _ in 0..9 {
+            turn(attendant.as_mut(), Waker::noop());
+            got.extend(waiting(&mailbox));
+        }
+        assert_eq!(got, (1..=many).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_comes_together_wakes_the_core_once() {
+        let core = Arc::new(Core::new(0));
+        let count = Arc::new(Count::default());
+        let mut attendant = Box::pin(Arc::clone(&core).attend());
+        let waker = Waker::from(Arc::clone(&count));
+        turn(attendant.as_mut(), &waker);
+        (1..=100).for_each(|last| core.hand([grown("a", last)].iter()));
+        let task = Arc::new(Count::default());
+        let gathered = Gathered::waker(&core, &Waker::from(Arc::clone(&task)));
+        gathered.wake_by_ref();
+        assert_eq!((count.value(), task.value()), (1, 0));
+        turn(attendant.as_mut(), &waker);
+        assert_eq!(task.value(), 1, "the task is woken from its core");
+    }
+
+    #[test]
+    fn a_wake_on_the_core_itself_takes_no_detour() {
+        let core = Arc::new(Core::new(0));
+        let task = Arc::new(Count::default());
+        let gathered = Gathered::waker(&core, &Waker::from(Arc::clone(&task)));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                enter(&core);
+                gathered.wake_by_ref();
+            });
+        });
+        assert_eq!(task.value(), 1);
+    }
+
+    /// What waits holds the core, and the core holds what waits.
+    #[test]
+    fn a_core_that_has_ended_keeps_nothing() {
+        let core = Arc::new(Core::new(0));
+        let task = Arc::new(Count::default());
+        let gathered = Gathered::waker(&core, &Waker::from(Arc::clone(&task)));
+        let mut attendant = Box::pin(Arc::clone(&core).attend());
+        turn(attendant.as_mut(), Waker::noop());
+        gathered.wake_by_ref();
+        drop(attendant);
+        gathered.wake_by_ref();
+        let ended = Arc::downgrade(&core);
+        drop((core, gathered));
+        assert_eq!(ended.strong_count(), 0);
     }
 }

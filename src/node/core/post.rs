@@ -97,6 +97,11 @@ impl Post {
         Poll::Ready(())
     }
 
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().hints.len()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -143,5 +148,73 @@ impl Batch {
             self.hints.clear();
             self.run = 0..0;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::task::{Context, Waker};
+
+    use super::{BYTES_MAX, Batch, HINTS_MAX, Post};
+    use crate::bus::Hint;
+    use crate::model::clock::Timestamp;
+    use crate::model::id::{MessageId, TenantId, TopicName};
+    use crate::model::log::{Epoch, LogId, Offset};
+    use crate::model::message::{Entry, Urgency};
+
+    fn log(topic: &str) -> LogId {
+        LogId::Topic(TenantId::new("t").expect("a name"), TopicName::new(topic).expect("a name"))
+    }
+
+    fn entry(last: u64, bytes: usize) -> Entry {
+        Entry {
+            offset: Offset(last),
+            id: MessageId::new(1, [0; 10]),
+            accepted_at: Timestamp::ZERO,
+            expires_at: Timestamp::ZERO,
+            urgency: Urgency::Normal,
+            device: None,
+            body: vec![0; bytes].into(),
+        }
+    }
+
+    fn grown(topic: &str, last: u64, bytes: usize) -> Arc<Hint> {
+        let entry = Some(entry(last, bytes));
+        Arc::new(Hint::Grown { log: log(topic), epoch: Epoch(1), last: Offset(last), entry })
+    }
+
+    fn taken(post: &Post) -> Vec<Arc<Hint>> {
+        let mut batch = Batch::default();
+        let _ = post.poll(&Context::from_waker(Waker::noop()), &mut batch);
+        batch.hints
+    }
+
+    #[test]
+    fn a_full_post_merges_hints_by_log_and_stays_bounded() {
+        let post = Post::default();
+        for last in 1..=HINTS_MAX as u64 {
+            post.leave_hints([grown("a", last, 1), grown("b", last, 1)].iter());
+        }
+        post.leave_hints([Arc::new(Hint::Online { log: log("a"), entry: entry(0, 1) })].iter());
+        let hints = taken(&post);
+        assert_eq!(hints.len(), HINTS_MAX + 2);
+        let (kept, merged) = hints.split_at(HINTS_MAX);
+        assert!(kept.iter().all(|hint| hint.entry().is_some()));
+        for hint in merged {
+            let Hint::Grown { last, entry: None, .. } = &**hint else { panic!("{hint:?}") };
+            assert_eq!(last.0, HINTS_MAX as u64);
+        }
+        post.leave_hints([grown("a", 1, 1)].iter());
+        assert_eq!(taken(&post).len(), 1, "there is room again");
+    }
+
+    #[test]
+    fn large_entries_are_left_to_the_log() {
+        let post = Post::default();
+        post.leave_hints((1..=9).map(|last| grown("a", last, BYTES_MAX / 4)).collect::<Vec<_>>().iter());
+        let hints = taken(&post);
+        assert_eq!(hints.iter().filter(|hint| hint.entry().is_some()).count(), 4);
+        assert!(matches!(&**hints.last().expect("some"), Hint::Grown { last: Offset(9), entry: None, .. }));
     }
 }
