@@ -3,6 +3,8 @@
 
 pub mod certificate;
 pub mod develop;
+mod scratch;
+pub mod server;
 pub mod session;
 
 use std::io;
@@ -18,7 +20,7 @@ use rustls::{ClientConfig, ProtocolVersion, RootCertStore, ServerConfig, Support
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use certificate::{Certificate, Files};
-pub use tokio_rustls::{client, server};
+pub use tokio_rustls::client;
 
 /// Why TLS could not be set up. Failed handshakes are [`io::Error`]s instead.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +46,7 @@ pub enum Error {
 #[derive(Clone)]
 pub struct Acceptor {
     /// The settings of every handshake.
-    inner: tokio_rustls::TlsAcceptor,
+    config: Arc<ServerConfig>,
 }
 
 impl Acceptor {
@@ -64,7 +66,7 @@ impl Acceptor {
         config.ticketer = Ticketer::new()?;
         config.send_tls13_tickets = 1;
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        Ok(Self { inner: Arc::new(config).into() })
+        Ok(Self { config: Arc::new(config) })
     }
 
     /// Does the handshake. Dropping the future closes the socket.
@@ -75,7 +77,7 @@ impl Acceptor {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        self.inner.accept_with(socket, |connection| connection.set_buffer_limit(Some(BUFFER_BYTES_MAX))).await
+        server::TlsStream::accept(Arc::clone(&self.config), socket).await
     }
 }
 
