@@ -62,7 +62,8 @@ pub(super) enum Event {
 
 /// One HTTP/2 connection.
 pub(super) struct Edge {
-    connection: Connection<Meter<TlsStream<TcpStream>>, Bytes>,
+    /// Boxed: it is over 2 KiB, and each future that is handed the edge keeps room for it.
+    connection: Box<Connection<Meter<TlsStream<TcpStream>>, Bytes>>,
     counts: Arc<Counts>,
     pings: Option<PingPong>,
     /// A ping is out.
@@ -109,7 +110,7 @@ impl Edge {
     /// Does the HTTP/2 handshake.
     pub(super) async fn accept(socket: TlsStream<TcpStream>, options: &Options) -> Result<Self, String> {
         let (meter, counts) = Meter::new(socket);
-        let mut connection = Builder::new()
+        let connection = Builder::new()
             .initial_window_size(RECEIVE_WINDOW_BYTES)
             .initial_connection_window_size(RECEIVE_WINDOW_BYTES)
             .max_concurrent_streams(options.streams_max)
@@ -120,6 +121,7 @@ impl Edge {
             .handshake(meter)
             .await
             .map_err(|error| error.to_string())?;
+        let mut connection = Box::new(connection);
         let pings = connection.ping_pong();
         let request_bytes_max = options.request_bytes_max + grpc::PREFIX_BYTES;
         Ok(Self { connection, counts, pings, pinging: false, shorts: Vec::new(), push: None, request_bytes_max })
