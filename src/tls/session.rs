@@ -123,6 +123,10 @@ impl Session {
     /// # Errors
     /// When the session is not open.
     pub fn send(&mut self, plain: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+        if !self.open {
+            // Asking for the state would take the next words of the handshake and lose them.
+            return Err(io::ErrorKind::NotConnected.into());
+        }
         let ConnectionState::WriteTraffic(mut traffic) =
             self.inner.process_tls_records(&mut []).state.map_err(broken)?
         else {
@@ -224,6 +228,7 @@ mod tests {
             while !session.is_closed() {
                 let mut bytes = vec![0; piece];
                 let read = far.read(&mut bytes).await.unwrap();
+                assert!(read > 0, "the server went away, {piece} {} {}", plain.len(), held.len());
                 held.extend_from_slice(&bytes[..read]);
                 let used = session
                     .receive(&mut held, &mut out, |bytes| {
