@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, Stream};
@@ -20,7 +20,6 @@ use crate::model::id::TopicName;
 use crate::model::log::{Head, LogId};
 use crate::model::message::Page;
 use crate::node::admit::Admitted;
-use crate::node::core::wake::Gathered;
 use crate::node::hub::Seat;
 use crate::node::link::{Event, Link};
 use crate::node::mailbox::Item;
@@ -85,8 +84,6 @@ struct Connection<L> {
     /// Set when the session is over: why.
     over: Option<Option<CloseReason>>,
     out: Vec<Output>,
-    /// Wakes the task from other threads, and the waker of the task that it was made of.
-    waker: Option<(Waker, Waker)>,
 }
 
 /// Serves a session on a link until either ends. Returns why; `None` when the device left by itself.
@@ -109,7 +106,6 @@ pub async fn serve<L: Link>(node: Arc<Node>, link: L, admitted: Admitted) -> Opt
         last_call: Moment::NEVER,
         over: None,
         out: first,
-        waker: None,
     };
     connection.perform();
     let gone = connection.run().await;
@@ -193,7 +189,7 @@ impl<L: Link> Connection<L> {
     fn poll(&mut self, context: &mut Context<'_>, timer: Pin<&mut Sleep>, turn: &mut usize, gone: bool) -> Poll<Wake> {
         *turn += 1;
         if *turn <= INPUTS_A_TURN {
-            if let Poll::Ready(Some(done)) = self.poll_work(context) {
+            if let Poll::Ready(Some(done)) = Pin::new(&mut self.work).poll_next(context) {
                 return Poll::Ready(Wake::Done(done));
             }
             if let Poll::Ready(items) = self.seat.mailbox().poll(context) {
@@ -209,21 +205,6 @@ impl<L: Link> Connection<L> {
         }
         let changed = self.link.received_bytes() != self.heard || self.link.unsent_bytes() != self.unsent;
         if driven || (changed && !gone) { Poll::Ready(Wake::Driven) } else { Poll::Pending }
-    }
-
-    /// The store answers from threads of its own.
-    fn poll_work(&mut self, context: &Context<'_>) -> Poll<Option<Done>> {
-        if self.work.is_empty() {
-            return Poll::Ready(None);
-        }
-        let waker = match &self.waker {
-            Some((task, waker)) if task.will_wake(context.waker()) => waker,
-            _ => {
-                let task = context.waker();
-                &self.waker.insert((task.clone(), Gathered::waker(self.seat.core(), task))).1
-            }
-        };
-        Pin::new(&mut self.work).poll_next(&mut Context::from_waker(waker))
     }
 
     fn deadline(&self) -> Moment {

@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::{Gauge, Metrics};
-use crate::node::core::{Core, wake};
+use crate::node::core::Core;
 
 /// Most cores: the hub keeps a bit for each of them with every log.
 pub const CORES_MAX: usize = 64;
@@ -52,7 +52,6 @@ impl Cores {
             places.push(Place { runtime: runtime_handle, core: Arc::clone(&core), connections });
             let stop = stop.clone();
             threads.push(thread::Builder::new().name(format!("core-{number}")).spawn(move || {
-                wake::enter(&core);
                 runtime.spawn(core.attend());
                 runtime.block_on(stop.cancelled());
             })?);

@@ -215,11 +215,6 @@ impl Seat {
         &self.place.mailbox
     }
 
-    /// The core that the connection lives on.
-    pub(crate) const fn core(&self) -> &Arc<Core> {
-        &self.core
-    }
-
     /// Hints of this log arrive from now on.
     pub(crate) fn follow(&mut self, log: LogId) {
         let mut shard = self.hub.shard(&log).write().unwrap_or_else(PoisonError::into_inner);

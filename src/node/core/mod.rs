@@ -1,8 +1,7 @@
-//! What belongs to one core: who of its connections follows which log, the hints and wakes that other threads left for
-//! it, and the task that hands them on. It knows no other core.
+//! What belongs to one core: who of its connections follows which log, the hints that other threads left for it, and the
+//! task that hands them on. It knows no other core.
 
 mod post;
-pub(crate) mod wake;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -56,7 +55,7 @@ impl Core {
 
     /// Leaves hints, from any thread.
     pub(crate) fn hand<'a>(&self, hints: impl Iterator<Item = &'a Arc<Hint>>) {
-        self.post.leave_hints(hints);
+        self.post.leave(hints);
     }
 
     /// Hints of this log reach the mailbox from now on; false when they did already.
@@ -101,10 +100,8 @@ impl Core {
     /// Hands on what other threads leave, for ever. Runs on the core.
     pub(crate) async fn attend(self: Arc<Self>) {
         let mut batch = Batch::default();
-        let _closed = self.post.close_in_the_end();
         loop {
             poll_fn(|context| self.post.poll(context, &mut batch)).await;
-            batch.wakes.drain(..).for_each(|wake| wake.pass());
             self.hand_on(&mut batch);
             let mut yielded = false;
             // The connections that were woken stand in line before this task: they empty their mailboxes first. Not
@@ -152,7 +149,6 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::{Context, Poll, Wake, Waker};
 
-    use super::wake::{Gathered, enter};
     use super::{Core, HINTS_A_TURN, Left, MAILBOXES_A_TURN};
     use crate::bus::Hint;
     use crate::model::id::{TenantId, TopicName};
@@ -184,12 +180,6 @@ mod tests {
 
     #[derive(Default)]
     struct Count(AtomicUsize);
-
-    impl Count {
-        fn value(&self) -> usize {
-            self.0.load(Ordering::Relaxed)
-        }
-    }
 
     impl Wake for Count {
         fn wake(self: Arc<Self>) {
@@ -247,41 +237,6 @@ mod tests {
         let waker = Waker::from(Arc::clone(&count));
         turn(attendant.as_mut(), &waker);
         (1..=100).for_each(|last| core.hand([grown("a", last)].iter()));
-        let task = Arc::new(Count::default());
-        let gathered = Gathered::waker(&core, &Waker::from(Arc::clone(&task)));
-        gathered.wake_by_ref();
-        assert_eq!((count.value(), task.value()), (1, 0));
-        turn(attendant.as_mut(), &waker);
-        assert_eq!(task.value(), 1, "the task is woken from its core");
-    }
-
-    #[test]
-    fn a_wake_on_the_core_itself_takes_no_detour() {
-        let core = Arc::new(Core::new(0));
-        let task = Arc::new(Count::default());
-        let gathered = Gathered::waker(&core, &Waker::from(Arc::clone(&task)));
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                enter(&core);
-                gathered.wake_by_ref();
-            });
-        });
-        assert_eq!(task.value(), 1);
-    }
-
-    /// What waits holds the core, and the core holds what waits.
-    #[test]
-    fn a_core_that_has_ended_keeps_nothing() {
-        let core = Arc::new(Core::new(0));
-        let task = Arc::new(Count::default());
-        let gathered = Gathered::waker(&core, &Waker::from(Arc::clone(&task)));
-        let mut attendant = Box::pin(Arc::clone(&core).attend());
-        turn(attendant.as_mut(), Waker::noop());
-        gathered.wake_by_ref();
-        drop(attendant);
-        gathered.wake_by_ref();
-        let ended = Arc::downgrade(&core);
-        drop((core, gathered));
-        assert_eq!(ended.strong_count(), 0);
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
     }
 }

@@ -1,5 +1,5 @@
-//! What other threads leave for a core: hints, and wakes of its tasks. Whoever finds it asleep wakes it once; what comes
-//! until the core looks travels with that one wake, which costs a system call. Bounded; it hands nothing on.
+//! The hints that other threads leave for a core. Whoever finds it asleep wakes it once; what comes until the core looks
+//! travels with that one wake, which costs a system call. Bounded; it hands nothing on.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -8,7 +8,6 @@ use std::task::{Context, Poll, Waker};
 
 use crate::bus::Hint;
 use crate::model::log::{Epoch, LogId, Offset};
-use crate::node::core::wake::Gathered;
 
 /// Hints that wait, and bytes of their entries. When more wait, a hint only says how far its log has grown, and
 /// hints of one log merge: so what waits is bounded by these and by the logs that the core's sessions follow. An online-only
@@ -27,21 +26,13 @@ struct Waiting {
     bytes: usize,
     /// How far logs have grown of which a hint found no room.
     merged: HashMap<LogId, (Epoch, Offset)>,
-    /// Tasks of this core to wake. No more than the core has tasks: one that was woken wakes no more until it has run.
-    wakes: Vec<Arc<Gathered>>,
     /// The core's attendant, if it found nothing to do.
     asleep: Option<Waker>,
-    /// The attendant has ended: nothing is kept any more.
-    closed: bool,
 }
-
-/// Closes the post when dropped.
-pub(super) struct Closing<'a>(&'a Post);
 
 /// What the attendant has taken.
 #[derive(Default)]
 pub(super) struct Batch {
-    pub(super) wakes: Vec<Arc<Gathered>>,
     pub(super) hints: Vec<Arc<Hint>>,
     /// Those of `hints` that are being handed on: neighbours of one log.
     pub(super) run: Range<usize>,
@@ -50,20 +41,10 @@ pub(super) struct Batch {
 }
 
 impl Post {
-    pub(super) fn leave_hints<'a>(&self, hints: impl Iterator<Item = &'a Arc<Hint>>) {
-        self.leave(|waiting| hints.for_each(|hint| waiting.take_in(hint)));
-    }
-
-    pub(super) fn leave_wake(&self, wake: Arc<Gathered>) {
-        self.leave(|waiting| waiting.wakes.push(wake));
-    }
-
-    fn leave(&self, put: impl FnOnce(&mut Waiting)) {
+    /// Leaves hints, in their order.
+    pub(super) fn leave<'a>(&self, hints: impl Iterator<Item = &'a Arc<Hint>>) {
         let mut waiting = self.lock();
-        if waiting.closed {
-            return;
-        }
-        put(&mut waiting);
+        hints.for_each(|hint| waiting.take_in(hint));
         let asleep = waiting.asleep.take();
         drop(waiting);
         if let Some(attendant) = asleep {
@@ -71,26 +52,21 @@ impl Post {
         }
     }
 
-    /// Closes the post when the answer is dropped: what waits holds the core, and would for ever.
-    pub(super) const fn close_in_the_end(&self) -> Closing<'_> {
-        Closing(self)
-    }
-
-    /// Takes all wakes, and the hints if those taken before were handed on. Ready when there is something to do.
+    /// Takes all that waits, unless what was taken before is not yet handed on. Ready when there is something to hand on.
     pub(super) fn poll(&self, context: &Context<'_>, batch: &mut Batch) -> Poll<()> {
-        let mut waiting = self.lock();
-        std::mem::swap(&mut waiting.wakes, &mut batch.wakes);
-        if batch.hints.is_empty() {
-            std::mem::swap(&mut waiting.hints, &mut batch.hints);
-            waiting.bytes = 0;
-            // They come last: they tell no more than where the logs ended when all that was taken had come.
-            batch.hints.extend(
-                std::mem::take(&mut waiting.merged)
-                    .into_iter()
-                    .map(|(log, (epoch, last))| Arc::new(Hint::Grown { log, epoch, last, entry: None })),
-            );
+        if !batch.hints.is_empty() {
+            return Poll::Ready(());
         }
-        if batch.wakes.is_empty() && batch.hints.is_empty() {
+        let mut waiting = self.lock();
+        std::mem::swap(&mut waiting.hints, &mut batch.hints);
+        waiting.bytes = 0;
+        // They come last: they tell no more than where the logs ended when all that was taken had come.
+        batch.hints.extend(
+            std::mem::take(&mut waiting.merged)
+                .into_iter()
+                .map(|(log, (epoch, last))| Arc::new(Hint::Grown { log, epoch, last, entry: None })),
+        );
+        if batch.hints.is_empty() {
             waiting.asleep = Some(context.waker().clone());
             return Poll::Pending;
         }
@@ -104,14 +80,6 @@ impl Post {
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Closing<'_> {
-    fn drop(&mut self) {
-        let left = std::mem::replace(&mut *self.0.lock(), Waiting { closed: true, ..Waiting::default() });
-        // Outside of the lock: the last hold on a task may be among it.
-        drop(left);
     }
 }
 
@@ -194,9 +162,9 @@ mod tests {
     fn a_full_post_merges_hints_by_log_and_stays_bounded() {
         let post = Post::default();
         for last in 1..=HINTS_MAX as u64 {
-            post.leave_hints([grown("a", last, 1), grown("b", last, 1)].iter());
+            post.leave([grown("a", last, 1), grown("b", last, 1)].iter());
         }
-        post.leave_hints([Arc::new(Hint::Online { log: log("a"), entry: entry(0, 1) })].iter());
+        post.leave([Arc::new(Hint::Online { log: log("a"), entry: entry(0, 1) })].iter());
         let hints = taken(&post);
         assert_eq!(hints.len(), HINTS_MAX + 2);
         let (kept, merged) = hints.split_at(HINTS_MAX);
@@ -205,14 +173,14 @@ mod tests {
             let Hint::Grown { last, entry: None, .. } = &**hint else { panic!("{hint:?}") };
             assert_eq!(last.0, HINTS_MAX as u64);
         }
-        post.leave_hints([grown("a", 1, 1)].iter());
+        post.leave([grown("a", 1, 1)].iter());
         assert_eq!(taken(&post).len(), 1, "there is room again");
     }
 
     #[test]
     fn large_entries_are_left_to_the_log() {
         let post = Post::default();
-        post.leave_hints((1..=9).map(|last| grown("a", last, BYTES_MAX / 4)).collect::<Vec<_>>().iter());
+        post.leave((1..=9).map(|last| grown("a", last, BYTES_MAX / 4)).collect::<Vec<_>>().iter());
         let hints = taken(&post);
         assert_eq!(hints.iter().filter(|hint| hint.entry().is_some()).count(), 4);
         assert!(matches!(&**hints.last().expect("some"), Hint::Grown { last: Offset(9), entry: None, .. }));
