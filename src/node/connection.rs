@@ -16,10 +16,10 @@ use crate::model::clock::{Moment, Now};
 use crate::model::close::CloseReason;
 use crate::model::fault::{Code, Fault};
 use crate::model::frame::{Answer, Frame, Request, Ticket};
-use crate::model::id::TopicName;
+use crate::model::id::{SessionId, TopicName};
 use crate::model::log::{Head, LogId};
 use crate::model::message::Page;
-use crate::node::admit::Admitted;
+use crate::node::admit::{Admitted, Presence};
 use crate::node::hub::Seat;
 use crate::node::link::{Event, Link};
 use crate::node::mailbox::Item;
@@ -64,6 +64,9 @@ struct Connection<L> {
     node: Arc<Node>,
     link: L,
     session: Session,
+    id: SessionId,
+    /// Stands before the seat, because it must go first: a newer session of the device comes after it.
+    presence: Presence,
     seat: Seat,
     work: FuturesUnordered<Pin<Box<dyn Future<Output = Done> + Send>>>,
     /// Subscribes and unsubscribes, one at a time so that their order holds. At most [`TOPICS_WAITING_MAX`]: the streams
@@ -86,14 +89,21 @@ struct Connection<L> {
     out: Vec<Output>,
 }
 
-/// Serves a session on a link until either ends. Returns why; `None` when the device left by itself.
-pub async fn serve<L: Link>(node: Arc<Node>, link: L, admitted: Admitted) -> Option<CloseReason> {
+/// Serves a session on a link until either ends. Gives why; `None` when the device left by itself.
+///
+/// No `async fn`: that would keep room for what it is handed besides what it makes of it, with every connection.
+pub fn serve<L: Link>(
+    node: Arc<Node>,
+    link: L,
+    admitted: Admitted,
+) -> impl Future<Output = Option<CloseReason>> + Send + use<L> {
     let Admitted { session, id, presence, seat, first } = admitted;
-    let receiver = seat.receiver().clone();
     let mut connection = Connection {
-        node: Arc::clone(&node),
+        node,
         link,
         session,
+        id,
+        presence,
         seat,
         work: FuturesUnordered::new(),
         topics: VecDeque::new(),
@@ -107,31 +117,34 @@ pub async fn serve<L: Link>(node: Arc<Node>, link: L, admitted: Admitted) -> Opt
         over: None,
         out: first,
     };
-    connection.perform();
-    let gone = connection.run().await;
-    connection.count();
-    let Connection { mut link, seat, over, session, flying, .. } = connection;
-    let reason = over.flatten();
-    node.metrics.in_flight.subtract(flying as u64);
-    node.metrics.session_closed(reason.as_ref());
-    let tally = session.tally();
-    drop(session);
-    // Recorded before the seat is free: a newer session of the device comes after it.
-    if let Err(error) = presence.leave().await {
-        tracing::warn!(%receiver, %error, "could not record that the device left");
+    async move {
+        connection.perform();
+        let gone = connection.run().await;
+        connection.count();
+        let Connection { node, session, id, seat, over, flying, .. } = &connection;
+        let (receiver, id, reason) = (seat.receiver().clone(), *id, over.clone().flatten());
+        node.metrics.in_flight.subtract(*flying as u64);
+        node.metrics.session_closed(reason.as_ref());
+        let tally = session.tally();
+        drop(connection.session);
+        // Recorded before the seat is free: a newer session of the device comes after it.
+        if let Err(error) = connection.presence.leave().await {
+            tracing::warn!(%receiver, %error, "could not record that the device left");
+        }
+        drop(connection.seat);
+        let reason_word = reason.as_ref().map_or("gone", CloseReason::name);
+        let Tally { sent, again, acked, nacked, lapsed, dead, dropped, .. } = tally;
+        tracing::info!(
+            %receiver, session = %id, reason = reason_word, sent, again, acked, nacked, lapsed, dead, dropped,
+            "session closed"
+        );
+        if !gone {
+            connection.link.finish();
+            // The peer may never read the farewell: it has its time, then the link is dropped.
+            let _ = tokio::time::timeout(FAREWELL, farewell(&mut connection.link)).await;
+        }
+        reason
     }
-    drop(seat);
-    let reason_word = reason.as_ref().map_or("gone", CloseReason::name);
-    let Tally { sent, again, acked, nacked, lapsed, dead, dropped, .. } = tally;
-    tracing::info!(
-        %receiver, session = %id, reason = reason_word, sent, again, acked, nacked, lapsed, dead, dropped, "session closed"
-    );
-    if !gone {
-        link.finish();
-        // The peer may never read the farewell: it has its time, then the link is dropped.
-        let _ = tokio::time::timeout(FAREWELL, farewell(&mut link)).await;
-    }
-    reason
 }
 
 /// Drives a link that was finished until it is gone; requests that still come are refused.

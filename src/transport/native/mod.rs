@@ -143,10 +143,11 @@ impl Native {
     async fn welcome(self: Arc<Self>, socket: std::net::TcpStream, peer: SocketAddr, counted: Socket) {
         match self.handshake(socket, &counted.guest).await {
             Ok((link, admitted)) => {
-                let node = Arc::clone(&self.node);
+                let cut = self.node.cut().clone();
+                // Boxed where it is made: what wraps it would keep room for all that it is handed, once more each.
+                let served = Box::pin(connection::serve(Arc::clone(&self.node), link, admitted));
                 self.node.tasks().spawn(async move {
-                    let cut = node.cut().clone();
-                    cut.run_until_cancelled(connection::serve(node, link, admitted)).await;
+                    cut.run_until_cancelled(served).await;
                     drop(counted);
                 });
             }
