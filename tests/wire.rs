@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message;
@@ -158,6 +159,39 @@ async fn a_stalled_device_is_closed_and_loses_nothing() {
         let pushed = next(&mut client).await;
         assert_eq!(pushed.payload[..4], n.to_be_bytes(), "in order, none missing");
         pushed.ack();
+    }
+}
+
+/// A stock client may send one request for each push: a crowd of answers and large pushes share the way out.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_come_at_once_are_all_answered_while_pushes_flow() {
+    let gateway = Gateway::start().await;
+    let mut backend = gateway.backend().await;
+    let mut device = Device::connect(gateway.devices, &gateway.ca).await;
+    let (_, mut pushes) = open(&mut device, gateway.token("ada", "phone")).await;
+    for round in 0..5_u64 {
+        for _ in 0..4 {
+            push(&mut backend, to_user("ada", vec![b'x'; 40_000])).await;
+        }
+        let seqs = round * 4 + 1..=round * 4 + 4;
+        let received = async {
+            for seq in seqs.clone() {
+                assert_eq!(pushes.push().await.seq, seq);
+            }
+        };
+        let acks = (0..24_u64).map(|n| {
+            let (requests, record) = (device.requests.clone(), Arc::clone(&device.record));
+            let seq = (round * 4).saturating_sub(n % 4).max(1);
+            async move {
+                let mut device = Device { requests, record, connection: tokio::spawn(async { Ok(()) }) };
+                let ack = pb::AckRequest { acked: vec![pb::SeqRange { from: seq, upto: seq }], ..Default::default() };
+                device.call(Method::Ack, &ack).await.2
+            }
+        });
+        let (answers, ()) = tokio::join!(futures_util::future::join_all(acks), received);
+        if round > 0 {
+            assert!(answers.iter().all(|trailers| trailers["grpc-status"] == "0"), "{answers:?}");
+        }
     }
 }
 

@@ -4,7 +4,6 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -17,19 +16,16 @@ use tokio::net::TcpStream;
 use crate::model::fault::{Code, Fault};
 use crate::tls::server::TlsStream;
 use crate::transport::native::Options;
+use crate::transport::native::incoming::{Incoming, ShortId};
 use crate::transport::native::meter::{Counts, Meter};
-use crate::wire::device::Method;
 use crate::wire::grpc;
 
 /// Receive windows: the gateway takes only small requests, and a window is what a peer may make it hold.
 const RECEIVE_WINDOW_BYTES: u32 = 64 * 1024;
 
-/// Bytes that `h2` holds for the push stream beyond our own queue: four DATA frames of the default size, because its
-/// slab of queued frames begins with four places and never shrinks.
-const SEND_BUFFER_BYTES: usize = 64 * 1024;
-
-/// Largest DATA frame we hand over: the default SETTINGS_MAX_FRAME_SIZE (RFC 9113, section 6.5.2).
-const FRAME_BYTES: usize = 16 * 1024;
+/// Largest DATA frame we hand over: with its header it fills one TLS record (RFC 8446, section 5.1), and it is below the
+/// default SETTINGS_MAX_FRAME_SIZE (RFC 9113, section 6.5.2).
+const FRAME_BYTES: usize = 16 * 1024 - 9;
 
 /// Bodies are read to their end before anything is answered; a peer that sends more than its limit and this on top is
 /// not worth it: the stream is reset.
@@ -37,18 +33,6 @@ const DISCARD_BYTES_MAX: usize = 256 * 1024;
 
 /// Time for a refused device to take its refusal.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// A short stream, by the number of its HTTP/2 stream.
-pub(super) type ShortId = u32;
-
-/// A request on a short stream, read to its end.
-pub(super) struct Incoming {
-    pub(super) id: ShortId,
-    pub(super) method: Method,
-    /// Token of the `authorization` header.
-    pub(super) bearer: Option<String>,
-    pub(super) body: Bytes,
-}
 
 /// What the edge reports.
 pub(super) enum Event {
@@ -70,6 +54,12 @@ pub(super) struct Edge {
     pinging: bool,
     /// Streams whose request is being read or waits for its answer. Bounded by SETTINGS_MAX_CONCURRENT_STREAMS.
     shorts: Vec<Short>,
+    /// `shorts` may have something to read.
+    unread: bool,
+    /// Answers that wait for their turn. They are among the streams that SETTINGS_MAX_CONCURRENT_STREAMS bounds.
+    answers: VecDeque<(Short, Reply)>,
+    /// An answer was handed to `h2` and not yet written.
+    answered: bool,
     push: Option<PushStream>,
     request_bytes_max: usize,
 }
@@ -79,7 +69,15 @@ struct Short {
     id: ShortId,
     respond: SendResponse<Bytes>,
     /// `None` once the request was handed out.
-    reading: Option<Reading>,
+    reading: Option<Box<Reading>>,
+}
+
+/// What ends a short stream.
+enum Reply {
+    /// Headers, one message, trailers with END_STREAM.
+    Message(Bytes),
+    /// Headers only, with END_STREAM.
+    Refusal(Box<Response<()>>),
 }
 
 /// A request that is being read.
@@ -101,6 +99,8 @@ struct PushStream {
     tail: BytesMut,
     /// Bytes in `pieces` and `tail`.
     queued: usize,
+    /// The peer's windows have no room for them.
+    waits: bool,
     /// The status to end with; the stream takes nothing more.
     ending: Option<u16>,
     ended: bool,
@@ -115,7 +115,7 @@ impl Edge {
             .initial_connection_window_size(RECEIVE_WINDOW_BYTES)
             .max_concurrent_streams(options.streams_max)
             .max_header_list_size(options.header_bytes_max)
-            .max_send_buffer_size(SEND_BUFFER_BYTES)
+            .max_send_buffer_size(FRAME_BYTES)
             // Acks are small frames that may come in bursts: the default budget would take them for an attack.
             .data_frame_budget(1 << 20)
             .handshake(meter)
@@ -124,15 +124,26 @@ impl Edge {
         let mut connection = Box::new(connection);
         let pings = connection.ping_pong();
         let request_bytes_max = options.request_bytes_max + grpc::PREFIX_BYTES;
-        Ok(Self { connection, counts, pings, pinging: false, shorts: Vec::new(), push: None, request_bytes_max })
+        Ok(Self {
+            connection,
+            counts,
+            pings,
+            pinging: false,
+            shorts: Vec::new(),
+            unread: false,
+            answers: VecDeque::new(),
+            answered: false,
+            push: None,
+            request_bytes_max,
+        })
     }
 
     pub(super) fn received_bytes(&self) -> u64 {
-        self.counts.received.load(Ordering::Relaxed)
+        self.counts.received()
     }
 
     pub(super) fn sent_bytes(&self) -> u64 {
-        self.counts.sent.load(Ordering::Relaxed)
+        self.counts.sent()
     }
 
     /// The next event.
@@ -141,22 +152,62 @@ impl Edge {
     }
 
     /// Drives the connection until something happened. Dropping a call loses nothing.
+    ///
+    /// `h2` gets one answer and one DATA frame at a time, and the next when those are written: its slab of queued frames
+    /// begins with four places and never shrinks. What is handed over in one call still leaves in one write.
     pub(super) fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Event> {
         loop {
+            self.next_answer();
             if let Some(why) = self.poll_push(context) {
                 return Poll::Ready(Event::Gone(why));
             }
+            self.counts.hold(self.has_more() && !self.counts.is_full());
             self.poll_pong(context);
-            match self.connection.poll_accept(context) {
+            let received = self.counts.received();
+            let accepted = self.connection.poll_accept(context);
+            self.answered &= self.counts.is_full();
+            self.unread |= self.counts.received() != received;
+            match accepted {
                 Poll::Ready(Some(Ok((request, respond)))) => {
                     self.shorts.push(Short::new(request, respond));
+                    self.unread = true;
                     continue;
                 }
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Event::Gone(error.to_string())),
                 Poll::Ready(None) => return Poll::Ready(Event::Gone("the connection was closed".to_owned())),
                 Poll::Pending => {}
             }
+            if self.has_more() && !self.counts.is_full() {
+                continue;
+            }
+            self.counts.hold(false);
+            if !self.unread {
+                return Poll::Pending;
+            }
+            if let Some(why) = self.poll_reset(context) {
+                return Poll::Ready(Event::Gone(why));
+            }
             return self.poll_shorts(context);
+        }
+    }
+
+    /// Whether there is more to hand over as soon as `h2` has written what it has.
+    fn has_more(&self) -> bool {
+        !self.answers.is_empty() || self.push.as_ref().is_some_and(|push| push.queued > 0 && !push.waits)
+    }
+
+    /// Hands over the next answer that waits.
+    fn next_answer(&mut self) {
+        if !self.answered
+            && !self.counts.is_full()
+            && let Some((short, reply)) = self.answers.pop_front()
+        {
+            self.answered = true;
+            short.reply(reply);
+            if self.answers.is_empty() {
+                // An idle connection keeps no buffers.
+                self.answers = VecDeque::new();
+            }
         }
     }
 
@@ -172,6 +223,7 @@ impl Edge {
                 }
             }
         }
+        self.unread = false;
         Poll::Pending
     }
 
@@ -180,20 +232,19 @@ impl Edge {
         Some(self.shorts.remove(at))
     }
 
-    /// Answers a request: headers, one message, trailers with END_STREAM.
+    /// Answers a request.
     pub(super) fn answer(&mut self, id: ShortId, message: Bytes) {
-        let Some(mut short) = self.take(id) else { return };
-        // An error here means that the stream was reset: nobody waits for the answer.
-        let Ok(mut stream) = short.respond.send_response(response(), false) else { return };
-        // The message is a few dozen bytes and streams are few, so it need not wait for the peer's window.
-        if stream.send_data(message, false).is_ok() {
-            let _ = stream.send_trailers(trailers(0));
-        }
+        self.reply(id, Reply::Message(message));
     }
 
-    /// Refuses a request: headers only, with END_STREAM.
+    fn reply(&mut self, id: ShortId, reply: Reply) {
+        let Some(short) = self.take(id) else { return };
+        self.answers.push_back((short, reply));
+        self.next_answer();
+    }
+
+    /// Refuses a request.
     pub(super) fn refuse(&mut self, id: ShortId, fault: &Fault) {
-        let Some(mut short) = self.take(id) else { return };
         let mut refusal = response();
         if fault.code == Code::UnsupportedMediaType {
             *refusal.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
@@ -209,7 +260,7 @@ impl Edge {
         if let Ok(words) = HeaderValue::try_from(grpc::encode_words(&fault.words)) {
             headers.insert("grpc-message", words);
         }
-        let _ = short.respond.send_response(refusal, true);
+        self.reply(id, Reply::Refusal(Box::new(refusal)));
     }
 
     /// Makes a request's stream the push stream: headers without END_STREAM.
@@ -284,15 +335,19 @@ impl Edge {
         let _ = tokio::time::timeout(LEAVE_TIMEOUT, gone).await;
     }
 
+    /// Looks whether the peer has reset the push stream: then it is over.
+    fn poll_reset(&mut self, context: &mut Context<'_>) -> Option<String> {
+        let push = self.push.as_mut().filter(|push| !push.ended)?;
+        let Poll::Ready(reset) = push.stream.poll_reset(context) else { return None };
+        let why = reset.map_or_else(|error| error.to_string(), |reason| reason.to_string());
+        Some(format!("the push stream was reset: {why}"))
+    }
+
     /// Writes to the push stream. `Some` says why it is over.
     fn poll_push(&mut self, context: &mut Context<'_>) -> Option<String> {
         let push = self.push.as_mut().filter(|push| !push.ended)?;
-        if let Poll::Ready(reset) = push.stream.poll_reset(context) {
-            let why = reset.map_or_else(|error| error.to_string(), |reason| reason.to_string());
-            return Some(format!("the push stream was reset: {why}"));
-        }
-        if let Poll::Ready(Err(error)) = push.poll_write(context) {
-            return Some(error.to_string());
+        if let Err(error) = push.write(context, self.counts.is_full()) {
+            return Some(format!("the push stream was reset: {error}"));
         }
         if let Some(status) = push.ending.filter(|_| push.queued == 0) {
             push.ended = true;
@@ -306,43 +361,44 @@ impl Edge {
 impl PushStream {
     fn new(stream: SendStream<Bytes>) -> Self {
         let (pieces, tail) = (VecDeque::new(), BytesMut::new());
-        Self { stream, pieces, tail, queued: 0, ending: None, ended: false }
+        Self { stream, pieces, tail, queued: 0, waits: false, ending: None, ended: false }
     }
 
-    /// Hands over what waits, as far as the peer's windows and the send buffer allow: never more, because `h2` would
-    /// hold it without bound.
-    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
-        while self.queued > 0 {
-            self.stream.reserve_capacity(self.queued.min(SEND_BUFFER_BYTES));
-            let mut room = self.stream.capacity();
-            if room == 0 {
-                match ready!(self.stream.poll_capacity(context)) {
-                    Some(Ok(more)) => room = more,
-                    Some(Err(error)) => return Poll::Ready(Err(error)),
-                    None => return Poll::Ready(Err(Reason::STREAM_CLOSED.into())),
-                }
-                if room == 0 {
-                    continue;
+    /// Hands over the next frame, if the socket and the peer's windows allow: never more, because `h2` would hold it
+    /// without bound.
+    fn write(&mut self, context: &mut Context<'_>, is_full: bool) -> Result<(), h2::Error> {
+        if self.queued == 0 || is_full {
+            return Ok(());
+        }
+        let wanted = self.queued.min(FRAME_BYTES);
+        self.stream.reserve_capacity(wanted);
+        let mut room = self.stream.capacity();
+        while room == 0 {
+            match self.stream.poll_capacity(context) {
+                Poll::Ready(Some(more)) => room = more?,
+                Poll::Ready(None) => return Err(Reason::STREAM_CLOSED.into()),
+                Poll::Pending => {
+                    self.waits = true;
+                    return Ok(());
                 }
             }
-            let piece = self.next_piece(room.min(FRAME_BYTES));
-            self.queued -= piece.len();
-            self.stream.send_data(piece, false)?;
         }
-        if self.pieces.capacity() > 0 {
+        self.waits = false;
+        let piece = self.next_piece(room.min(wanted));
+        self.queued -= piece.len();
+        if self.queued == 0 && self.pieces.capacity() > 0 {
             // An idle connection keeps no buffers.
-            (self.pieces, self.tail) = (VecDeque::new(), BytesMut::new());
+            self.pieces = VecDeque::new();
         }
-        Poll::Ready(Ok(()))
+        self.stream.send_data(piece, false)
     }
 
     /// The next bytes, at most `room` of them.
     fn next_piece(&mut self, room: usize) -> Bytes {
-        if self.pieces.is_empty() {
-            let tail = self.tail.split().freeze();
-            self.pieces.push_back(tail);
-        }
-        let Some(mut piece) = self.pieces.pop_front() else { return Bytes::new() };
+        let Some(mut piece) = self.pieces.pop_front() else {
+            let whole = room >= self.tail.len();
+            return if whole { std::mem::take(&mut self.tail) } else { self.tail.split_to(room) }.freeze();
+        };
         if piece.len() > room {
             self.pieces.push_front(piece.split_off(room));
         }
@@ -356,7 +412,21 @@ impl Short {
         let (head, stream) = request.into_parts();
         let head = Request::from_parts(head, ());
         let reading = Reading { head, stream, body: BytesMut::new(), discarded: 0, data_done: false };
-        Self { id, respond, reading: Some(reading) }
+        Self { id, respond, reading: Some(Box::new(reading)) }
+    }
+
+    /// Ends the stream. An error means that it was reset: nobody waits for the answer.
+    fn reply(mut self, reply: Reply) {
+        match reply {
+            Reply::Message(message) => {
+                let Ok(mut stream) = self.respond.send_response(response(), false) else { return };
+                // The message is a few dozen bytes and streams are few, so it need not wait for the peer's window.
+                if stream.send_data(message, false).is_ok() {
+                    let _ = stream.send_trailers(trailers(0));
+                }
+            }
+            Reply::Refusal(refusal) => drop(self.respond.send_response(*refusal, true)),
+        }
     }
 
     /// Reads on. `None`: the stream is of no more use.
@@ -377,8 +447,10 @@ impl Short {
             Err(None) => return Poll::Ready(None),
         }
         let Some(reading) = self.reading.take() else { return Poll::Ready(None) };
-        Poll::Ready(Some(match reading.whole(limit) {
-            Ok((method, bearer, body)) => Event::Request(Incoming { id: self.id, method, bearer, body }),
+        let Reading { head, body, discarded, .. } = *reading;
+        let limit = (discarded > 0).then_some(limit - grpc::PREFIX_BYTES);
+        Poll::Ready(Some(match Incoming::checked(self.id, &head, body.freeze(), limit) {
+            Ok(incoming) => Event::Request(incoming),
             Err(fault) => Event::Refused(self.id, fault),
         }))
     }
@@ -406,30 +478,6 @@ impl Reading {
             Ok(_) => Poll::Ready(Ok(())),
             Err(_) => Poll::Ready(Err(None)),
         }
-    }
-
-    /// Checks what was read.
-    fn whole(self, limit: usize) -> Result<(Method, Option<String>, Bytes), Fault> {
-        let headers = self.head.headers();
-        let content_type = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-        let rest = content_type.strip_prefix(grpc::CONTENT_TYPE.as_bytes());
-        if !matches!(rest.map(<[u8]>::first), Some(None | Some(b'+' | b';'))) || rest == Some(b"+json") {
-            let words = "send content-type application/grpc or application/grpc+proto";
-            return Err(Fault::new(Code::UnsupportedMediaType, words));
-        }
-        let Some(method) = Method::from_path(self.head.uri().path()) else {
-            return Err(Fault::new(Code::UnknownMethod, "this service has Open, Ack, Subscribe, Unsubscribe, Update"));
-        };
-        if self.head.method() != http::Method::POST {
-            return Err(Fault::new(Code::MethodNotAllowed, "gRPC requests are POST requests"));
-        }
-        if self.discarded > 0 {
-            let words = format!("the request has more than {} bytes", limit - grpc::PREFIX_BYTES);
-            return Err(Fault::new(Code::RequestTooLarge, words));
-        }
-        let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let bearer = bearer.and_then(|value| value.strip_prefix("Bearer ")).map(str::to_owned);
-        Ok((method, bearer, self.body.freeze()))
     }
 }
 

@@ -2,6 +2,7 @@
 //! hands the session to the node.
 
 mod edge;
+mod incoming;
 mod link;
 mod meter;
 
@@ -22,7 +23,8 @@ use crate::node::admit::Admitted;
 use crate::node::cores::{Guest, Place};
 use crate::node::{Node, connection};
 use crate::tls::Acceptor;
-use crate::transport::native::edge::{Edge, Event, ShortId};
+use crate::transport::native::edge::{Edge, Event};
+use crate::transport::native::incoming::ShortId;
 use crate::transport::native::link::NativeLink;
 use crate::wire::device::{self, Method};
 
