@@ -73,6 +73,7 @@ fn connect_counts_handshakes_and_memory() {
     let gateway = Gateway::start(&[]);
     let report = gateway.run("connect --connections 60 --burst 5 --topics 3");
     assert_eq!((number(&report, "connections"), number(&report, "acked")), (60.0, 300.0));
+    assert_eq!((number(&report, "pushes"), number(&report, "deliveries")), (15.0, 300.0));
     assert!(number(&report, "handshakes_per_second") > 0.0 && number(&report, "idle_bytes_per_connection").is_finite());
     assert!(number(&report, "bytes_per_connection_after_burst").is_finite());
     assert!(report["server_memory_bytes"][1].as_u64().expect("the server's memory") > 1 << 20);
@@ -111,7 +112,7 @@ fn enqueue_needs_no_devices() {
     let gateway = Gateway::start(&[]);
     let report = gateway.run("enqueue --pushes 2000 --users 100 --producers 4 --durability relaxed");
     assert_eq!((number(&report, "pushes"), number(&report, "connections")), (2000.0, 0.0));
-    assert!(number(&report, "pushes_per_second") > 0.0);
+    assert!(number(&report, "pushes_per_second") > 0.0 && number(&report, "server_cpu_us_per_push") >= 0.0);
     check_latency(&report["latency_ms"], 2000);
 }
 

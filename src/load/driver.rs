@@ -16,10 +16,10 @@ use super::ledger::Owed;
 use super::order::{Aim, Drive, Note, Pace, Setup};
 use super::pipe::Scratch;
 use super::producer::{Answers, Producer, Sent};
+use super::schedule::Schedule;
 use super::stamp::Log;
 use super::tokens;
 use super::worker::PRODUCERS;
-use crate::model::clock::Moment;
 use crate::wire::pb;
 
 /// The producers of a thread and what they are to do.
@@ -46,8 +46,8 @@ pub(super) struct Driver {
 /// Pushing by itself.
 struct Driving {
     drive: Drive,
-    /// When the next push is due, for a rate.
-    due: Moment,
+    /// When pushes are due, for a rate.
+    schedule: Option<Schedule>,
     pushed: u64,
     /// Whose turn it is.
     turn: usize,
@@ -131,9 +131,14 @@ impl Driver {
             let target = |number| pb::Target { to: Some(name(number)) }.encode_to_vec();
             self.strangers = (0..count).map(|number| (target(number), 0)).collect();
         }
-        let ticker = matches!(drive.pace, Pace::Rate(_)).then(|| Ticker::start(waker));
-        let due = core.clock.now().moment;
-        self.driving = Some(Driving { drive, due, pushed: 0, turn: 0, open: 0, unanswered: 0, _ticker: ticker });
+        let (schedule, ticker) = match drive.pace {
+            Pace::Rate(rate) => {
+                let from = core.clock.now().moment;
+                (Some(Schedule::new(from, rate)), Some(Ticker::start(waker)))
+            }
+            Pace::Answered(_) | Pace::Received(_) => (None, None),
+        };
+        self.driving = Some(Driving { drive, schedule, pushed: 0, turn: 0, open: 0, unanswered: 0, _ticker: ticker });
     }
 
     /// Pushes no more by itself; `Driven` follows when all is answered.
@@ -245,16 +250,11 @@ impl Driver {
             {
                 return;
             }
-            let due = match driving.drive.pace {
-                Pace::Rate(_) if driving.due > core.now => return,
-                Pace::Rate(rate) => {
-                    let due = driving.due;
-                    driving.due = due + Duration::from_secs_f64(1.0 / rate);
-                    due
-                }
-                Pace::Answered(most) | Pace::Received(most) if driving.open >= most.into() => return,
-                _ => core.now,
+            let due = match (driving.drive.pace, driving.schedule.as_mut()) {
+                (Pace::Answered(most) | Pace::Received(most), _) => (driving.open < most.into()).then_some(core.now),
+                (Pace::Rate(_), schedule) => schedule.and_then(|schedule| schedule.next(core.now)),
             };
+            let Some(due) = due else { return };
             let at = driving.turn % count;
             driving.turn += 1;
             let (target, log, number) = match driving.drive.aim {

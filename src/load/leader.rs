@@ -394,6 +394,9 @@ impl Leader {
         let server = upto.1.server.zip(from.1.server).map(|(upto, from)| upto.saturating_sub(from));
         report.server_cpu_us_per_delivery = server.and_then(each);
         report.client_cpu_us_per_delivery = each(upto.1.client.saturating_sub(from.1.client));
+        if tally.deliveries == 0 && tally.pushes > 0 {
+            report.server_cpu_us_per_push = server.map(|used| used.as_secs_f64() * 1e6 / tally.pushes as f64);
+        }
         for (name, span) in [("enqueue", Span::Enqueue), ("ack", Span::Ack), ("last", Span::Last)] {
             if tally.times.contains_key(&span) {
                 report.other_latency_ms.insert(name.to_owned(), tally.latency(span));
@@ -421,6 +424,9 @@ impl Leader {
         let mut report = std::mem::take(&mut self.report);
         report.server_memory_bytes = self.memory.0.zip(now).map(|(before, now)| [before, peak.max(now), now]);
         report.acked = tally.acked;
+        // A burst comes after what is measured, and a backlog before it.
+        report.pushes = report.pushes.max(tally.pushes);
+        report.deliveries = report.deliveries.max(tally.deliveries);
         (report.lost, report.duplicated, report.wrong) = (tally.lost, tally.duplicated, tally.wrong);
         report.failures = tally.failures;
         report.troubles = std::mem::take(&mut self.troubles);

@@ -28,6 +28,7 @@ mod pipe;
 mod proc;
 mod producer;
 mod scenario;
+mod schedule;
 mod stamp;
 mod tally;
 mod tokens;

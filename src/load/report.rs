@@ -43,6 +43,9 @@ pub struct Report {
     pub acked: u64,
     /// Server CPU over deliveries, in microseconds.
     pub server_cpu_us_per_delivery: Option<f64>,
+    /// Server CPU over accepted pushes, in microseconds; where nothing is delivered.
+    #[serde(default)]
+    pub server_cpu_us_per_push: Option<f64>,
     /// CPU of this tool over deliveries, in microseconds.
     pub client_cpu_us_per_delivery: Option<f64>,
     /// Owed and never received. Must be 0.
@@ -57,7 +60,7 @@ pub struct Report {
     #[serde(default)]
     pub troubles: Vec<String>,
     /// The latency that the scenario is about: from the push (or the moment it was due) to the device's program; for
-    /// `connect` and `reconnect` from the attempt to the welcome.
+    /// `connect` and `reconnect` from the attempt to the welcome; for `enqueue` from the push to its answer.
     pub latency_ms: Latency,
     /// Others that the scenario measures, by name: `enqueue` (call to answer), `ack` (ack to its confirmation), `last`
     /// (push to the last of its devices).

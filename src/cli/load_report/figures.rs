@@ -79,8 +79,12 @@ pub(super) const COLUMNS: [&str; 5] = ["p50", "p90", "p99", "p99.9", "max"];
 
 /// The latencies that a report has, the one that the scenario is about first, each with the name it is shown under.
 pub(super) fn latencies(report: &Report) -> Vec<(String, &Latency)> {
-    // The contract of the report: these two time the way in, all others the way of a push.
-    let main = if ["connect", "reconnect"].contains(&&*report.scenario) { "welcome" } else { "delivery" };
+    // The contract of the report: two time the way in, one the answer, all others the way of a push.
+    let main = match &*report.scenario {
+        "connect" | "reconnect" => "welcome",
+        "enqueue" => "enqueue",
+        _ => "delivery",
+    };
     let others = report.other_latency_ms.iter().map(|(name, latency)| (name.clone(), latency));
     let all = std::iter::once((main.to_owned(), &report.latency_ms)).chain(others);
     all.filter(|(_, latency)| latency.count > 0).collect()
@@ -134,6 +138,7 @@ pub(super) fn cost(report: &Report, earlier: Option<&Report>) -> Option<Group> {
     let rows = [
         cost("server CPU per delivery", micros, |report| report.server_cpu_us_per_delivery),
         cost("client CPU per delivery", micros, |report| report.client_cpu_us_per_delivery),
+        cost("server CPU per push", micros, |report| report.server_cpu_us_per_push),
         cost("server CPU per handshake", micros, |report| report.server_cpu_us_per_handshake),
         cost("memory per idle connection", bytes, |report| report.idle_bytes_per_connection),
         cost("the same after a burst", bytes, |report| report.bytes_per_connection_after_burst),

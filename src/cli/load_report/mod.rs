@@ -77,6 +77,7 @@ fn sound(report: &Report) -> Report {
         &mut report.deliveries_per_second,
         &mut report.server_cpu_us_per_delivery,
         &mut report.client_cpu_us_per_delivery,
+        &mut report.server_cpu_us_per_push,
     ] {
         *figure = figure.filter(|figure| figure.is_finite());
     }

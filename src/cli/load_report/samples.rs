@@ -116,6 +116,7 @@ pub(super) fn extreme() -> Report {
         acked: u64::MAX,
         server_cpu_us_per_delivery: Some(f64::MAX),
         client_cpu_us_per_delivery: Some(0.0),
+        server_cpu_us_per_push: Some(f64::NAN),
         lost: u64::MAX,
         duplicated: u64::MAX,
         wrong: u64::MAX,

@@ -19,5 +19,6 @@ pub(super) fn run(mut leader: Leader, users: u32, outstanding: u32, until: Until
     let tally = leader.count()?;
     leader.measured(&tally, from, upto);
     leader.report.latency_ms = tally.latency(Span::Enqueue);
+    leader.report.other_latency_ms.clear();
     leader.finish()
 }
