@@ -146,7 +146,9 @@ fn the_crowd_may_be_spread_over_processes() {
     assert_eq!((number(&report, "deliveries"), number(&report, "acked")), (500.0, 500.0));
     check_latency(&report["latency_ms"], 500);
     let report = gateway.run("unicast --connections 20 --pushes 100 --processes 3 --threads 1");
-    assert!(number(&report, "deliveries") >= 100.0);
+    assert_eq!(number(&report, "deliveries"), 100.0);
+    let report = gateway.run("unicast --connections 2 --pushes 7 --processes 3 --threads 4");
+    assert_eq!(number(&report, "deliveries"), 7.0);
 }
 
 #[test]

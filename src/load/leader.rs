@@ -5,18 +5,17 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use super::crew::Crew;
 use super::ledger::Owed;
-use super::order::{self, Drive, Got, Note, Order, Setup};
-use super::plan::{Error, Plan, Progress, Tokens};
+use super::order::{Aim, Drive, Got, Note, Order, Pace, Setup};
+use super::plan::{Error, Plan, Progress};
 use super::proc;
 use super::report::{Report, Sample};
 use super::stamp::Log;
 use super::tally::{Span, Tally};
 use crate::model::clock::{Clock, Moment};
-use crate::model::message::Durability;
 
 /// A run under way.
 pub(super) struct Leader {
@@ -70,11 +69,11 @@ impl Leader {
     pub(super) fn start(plan: &Plan, progress: &Arc<Progress>) -> Result<Self, Error> {
         let wall = Clock::new().now().wall.as_millis();
         let run = fastrand::u64(..) >> 16;
-        let setup = setup(plan, run, wall * 1000);
+        let setup = Setup::of(plan, run, wall * 1000);
         let clock = setup.clock();
         let pid = plan.gateway.pid.or_else(|| proc::listener(plan.gateway.devices.0));
         let seats = setup.seats;
-        let crew = Crew::start(setup, plan.crowd.processes).map_err(failed("the crowd cannot be started"))?;
+        let crew = Crew::start(setup, plan.processes()).map_err(failed("the crowd cannot be started"))?;
         let report = Report {
             scenario: plan.scenario.name().to_owned(),
             settings: plan.settings.clone(),
@@ -82,7 +81,6 @@ impl Leader {
             began_at: Duration::from_millis(wall).as_secs(),
             ..Report::default()
         };
-        debug_assert!(UNIX_EPOCH.elapsed().is_ok(), "the clock is right");
         let now = clock.now().moment;
         let mut leader = Self {
             crew,
@@ -163,10 +161,17 @@ impl Leader {
         self.owing == 0
     }
 
-    /// Lets all threads push by themselves; [`Leader::is_driven`] says when all is pushed and answered.
-    pub(super) fn drive(&mut self, drive: Drive) -> Result<(), Error> {
-        self.driving = self.crew.len();
-        self.order(&Order::Drive(drive))
+    /// Lets all threads push by themselves, `total` in all; [`Leader::is_driven`] says when all is pushed and answered.
+    pub(super) fn drive(&mut self, aim: Aim, pace: Pace, total: Option<u64>) -> Result<(), Error> {
+        let seats = self.crew.len();
+        self.driving = seats;
+        for seat in 0..seats {
+            let (each, rest) = (u64::from(seats), u64::from(seat));
+            let total = total.map(|total| total / each + u64::from(rest < total % each));
+            let order = Order::Drive(Drive { aim, pace, total });
+            self.crew.tell(seat, order).map_err(|why| self.dead(why))?;
+        }
+        Ok(())
     }
 
     /// Whether nobody pushes by itself any more.
@@ -431,41 +436,6 @@ impl Leader {
         report.failures = tally.failures;
         report.troubles = std::mem::take(&mut self.troubles);
         Ok(report)
-    }
-}
-
-fn setup(plan: &Plan, run: u64, clock_origin: u64) -> Setup {
-    let (gateway, crowd) = (&plan.gateway, &plan.crowd);
-    // More threads than devices would be idle.
-    let processes = crowd.processes.max(1);
-    let most = if crowd.connections == 0 { u32::MAX } else { crowd.connections.div_ceil(processes) };
-    let threads = crowd.threads.clamp(1, most);
-    let seats = processes * threads;
-    Setup {
-        run,
-        clock_origin,
-        devices: gateway.devices.0,
-        devices_host: gateway.devices.1.clone(),
-        backend: gateway.backend.0,
-        backend_host: gateway.backend.1.clone(),
-        backend_tls: gateway.backend_tls,
-        ca: gateway.ca.clone(),
-        key: gateway.key.clone(),
-        tokens: match &gateway.tokens {
-            Tokens::Signed(folder) => order::Tokens::Signed(folder.clone()),
-            Tokens::File(path) => order::Tokens::File(path.clone()),
-        },
-        connections: crowd.connections,
-        seats,
-        producers: crowd.producers.div_ceil(seats).max(1),
-        payload: crowd.payload,
-        durability: match crowd.durability {
-            Durability::Fsync => 1,
-            Durability::Relaxed => 2,
-            Durability::None => 3,
-        },
-        ack_count: crowd.ack_count,
-        ack_delay: crowd.ack_delay,
     }
 }
 

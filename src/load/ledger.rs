@@ -117,6 +117,8 @@ impl Ledger {
         } else if number == trail.next {
             trail.next += 1;
             Verdict::New
+        } else if number > trail.next.saturating_add(GAP_MAX) {
+            Verdict::NotOwed
         } else if number > trail.next {
             // Those between were refused, or are lost: the end will tell.
             trail.holes.extend(trail.next..number);
@@ -227,6 +229,8 @@ impl Ledger {
     }
 }
 
+/// Numbers that may be missing at a time; more cannot be under way in one log. It bounds what is kept of them.
+const GAP_MAX: u32 = 1 << 20;
 /// Entries for which an idle ledger keeps room.
 const KEPT: usize = 8;
 
@@ -397,8 +401,10 @@ mod tests {
         assert_eq!(books.get(1, 1), Verdict::New);
         books.seq += 1;
         assert_eq!(books.get(1, 2), Verdict::OutOfOrder);
-        books.ledger.follow(OTHER, 5);
         books.seq = 2;
+        assert_eq!(books.get(1, u32::MAX), Verdict::NotOwed);
+        books.ledger.follow(OTHER, 5);
+        books.seq = 3;
         assert_eq!(books.at(0, 1, OTHER, 5), Verdict::New);
         assert_eq!(books.ledger.missing(OTHER, &owed(5)), (0, 0));
     }

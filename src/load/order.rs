@@ -8,12 +8,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::ledger::Owed;
+use super::plan::{self, Plan};
 use super::stamp::Log;
 use super::tally::Tally;
 use crate::model::clock::Moment;
+use crate::model::message::Durability;
 
 /// What every thread knows from the beginning.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Setup {
     /// Names the run; part of all names.
     pub(super) run: u64,
@@ -193,6 +195,42 @@ impl Setup {
             durability: 1,
             ack_count: 32,
             ack_delay: Duration::from_millis(20),
+        }
+    }
+
+    /// What a plan asks for.
+    pub(super) fn of(plan: &Plan, run: u64, clock_origin: u64) -> Self {
+        let (gateway, crowd) = (&plan.gateway, &plan.crowd);
+        let processes = plan.processes();
+        // As with processes.
+        let most = if crowd.connections == 0 { u32::MAX } else { crowd.connections / processes };
+        let threads = crowd.threads.clamp(1, most);
+        let seats = processes * threads;
+        Self {
+            run,
+            clock_origin,
+            devices: gateway.devices.0,
+            devices_host: gateway.devices.1.clone(),
+            backend: gateway.backend.0,
+            backend_host: gateway.backend.1.clone(),
+            backend_tls: gateway.backend_tls,
+            ca: gateway.ca.clone(),
+            key: gateway.key.clone(),
+            tokens: match &gateway.tokens {
+                plan::Tokens::Signed(folder) => Tokens::Signed(folder.clone()),
+                plan::Tokens::File(path) => Tokens::File(path.clone()),
+            },
+            connections: crowd.connections,
+            seats,
+            producers: crowd.producers.div_ceil(seats).max(1),
+            payload: crowd.payload,
+            durability: match crowd.durability {
+                Durability::Fsync => 1,
+                Durability::Relaxed => 2,
+                Durability::None => 3,
+            },
+            ack_count: crowd.ack_count,
+            ack_delay: crowd.ack_delay,
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::model::message::Durability;
 
 /// A whole run.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Plan {
     /// Which gateway.
     pub gateway: Gateway,
@@ -23,7 +23,7 @@ pub struct Plan {
 }
 
 /// The gateway that is driven.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Gateway {
     /// Where it takes devices, and the name its certificate must bear, as `host:port`.
     pub devices: (SocketAddr, String),
@@ -144,6 +144,14 @@ pub enum Until {
     Pushes(u64),
     /// After so long.
     Elapsed(Duration),
+}
+
+impl Plan {
+    /// Processes of the crowd: none is without a device, unless nobody connects.
+    pub(super) fn processes(&self) -> u32 {
+        let most = if self.crowd.connections == 0 { u32::MAX } else { self.crowd.connections };
+        self.crowd.processes.clamp(1, most)
+    }
 }
 
 impl Scenario {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::unicast::{begin, drained, end};
+use super::unicast::{drained, end};
 use super::{connect, follow};
 use crate::load::leader::Leader;
 use crate::load::order::{Aim, Life, Order, Pace};
@@ -29,7 +29,7 @@ pub(super) fn run(mut leader: Leader, crowd: &Crowd, day: Day) -> Result<Report,
     leader.phase("measure", (day.duration.as_secs_f64() * day.rate) as u64);
     leader.order(&Order::Live(Some(LIFE)))?;
     let pace = Pace::Rate(day.rate / f64::from(leader.crew.len()));
-    begin(&mut leader, pace, Aim::Devices, None)?;
+    leader.drive(Aim::Devices, pace, None)?;
     let (over, mut due, mut topic) = (from.0 + day.duration, from.0, 0);
     while leader.clock.now().moment < over {
         leader.at(leader.pushes());

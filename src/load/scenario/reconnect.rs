@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::connect;
-use super::unicast::{begin, drained, end};
+use super::unicast::{drained, end};
 use crate::load::leader::Leader;
 use crate::load::order::{Aim, Order, Pace};
 use crate::load::plan::{Crowd, Error};
@@ -16,7 +16,7 @@ pub(super) fn run(mut leader: Leader, crowd: &Crowd, rate: f64, spread: Duration
     leader.report.connections = leader.connections();
     let pace = Pace::Rate(rate / f64::from(leader.crew.len()));
     leader.phase("warm up", 0);
-    begin(&mut leader, pace, Aim::Devices, None)?;
+    leader.drive(Aim::Devices, pace, None)?;
     leader.rest(BEFORE)?;
     let from = leader.measure()?;
     leader.phase("reconnect", leader.report.connections);

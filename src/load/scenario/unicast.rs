@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{bounds, connect};
 use crate::load::leader::Leader;
-use crate::load::order::{Aim, Drive, Order, Pace};
+use crate::load::order::{Aim, Order, Pace};
 use crate::load::plan::{Crowd, Error, Until};
 use crate::load::report::Report;
 
@@ -39,19 +39,13 @@ pub(super) fn run(
 /// Lets the crowd push by itself, and waits until all is answered.
 pub(super) fn drive(leader: &mut Leader, pace: Pace, aim: Aim, until: Until) -> Result<(), Error> {
     let (over, most) = bounds(until, leader.clock.now().moment);
-    let total = (most < u64::MAX).then(|| most.div_ceil(leader.crew.len().into()));
-    begin(leader, pace, aim, total)?;
+    leader.drive(aim, pace, (most < u64::MAX).then_some(most))?;
     leader.wait_while_it_goes_on(|leader| {
         leader.at(leader.pushes());
         leader.is_driven() || over <= leader.clock.now().moment
     })?;
     end(leader)?;
     drained(leader)
-}
-
-/// Lets the crowd push by itself.
-pub(super) fn begin(leader: &mut Leader, pace: Pace, aim: Aim, total: Option<u64>) -> Result<(), Error> {
-    leader.drive(Drive { aim, pace, total })
 }
 
 /// Lets it push no more.
