@@ -113,6 +113,7 @@ impl Server {
         let backend_server = rpc::Server::new(Arc::clone(&node), rpc_options(config), stop_backend.clone());
         let serving = tokio::spawn(backend_server.serve(backend_listener, backend_tls));
         let sweeping = tokio::spawn(Arc::clone(&node).keep_up());
+        let trimming = tokio::spawn(Arc::clone(&node).keep_pools());
         let reloading = tokio::spawn(reload(certificate, config.tls.reload_interval, stop_accepting.clone()));
         warn_of_exposure(config, devices, backend, development_ca.is_some());
         Ok(Self {
@@ -128,7 +129,7 @@ impl Server {
             stop_backend,
             accepting,
             serving,
-            keeping: vec![sweeping, reloading],
+            keeping: vec![sweeping, trimming, reloading],
             backend_is_tls: config.tls.backend,
             drain: (config.drain.spread, config.drain.bound),
         })

@@ -4,6 +4,7 @@
 //! The handles are plain fields: an event costs one atomic operation and no look-up.
 
 mod histogram;
+mod memory;
 mod number;
 
 use std::fmt;
@@ -14,6 +15,8 @@ use prometheus_client::metrics::{counter, family, gauge};
 use prometheus_client::registry::{Registry, Unit};
 
 pub use self::histogram::Histogram;
+use self::memory::MemoryNumbers;
+pub use self::memory::TierUse;
 pub use self::number::{Counter, Gauge};
 use crate::model::close::CloseReason;
 use crate::model::fault::Code;
@@ -63,6 +66,8 @@ pub struct Metrics {
     store: StoreNumbers,
     /// By the number of the core.
     core_connections: family::Family<[(&'static str, String); 1], gauge::Gauge>,
+    /// Numbers of memory, which [`Metrics::set_resident`] and [`Metrics::set_tier`] bring.
+    memory: MemoryNumbers,
     /// All of them with their names.
     registry: Registry,
 }
@@ -156,11 +161,12 @@ impl Metrics {
             ),
             store: StoreNumbers {
                 queue: names.gauge("store_queue", "Writes waiting for the disk"),
-                disk_bytes: names.disk(),
+                disk_bytes: names.byte_gauge("store_disk", "Bytes the store takes on disk"),
                 flushes: names.counter("store_flushes", "Disk flushes since the start"),
                 writes: names.counter("store_writes", "Writes since the start"),
             },
             core_connections,
+            memory: MemoryNumbers::new(&mut names),
             registry: names.0,
         }
     }
@@ -205,6 +211,17 @@ impl Metrics {
         self.store.disk_bytes.set(disk_bytes);
         self.store.flushes.mirror(flushes);
         self.store.writes.mirror(writes);
+    }
+
+    /// Brings the bytes of memory that the process holds: once before the first device comes, which is what growth is
+    /// measured from, and before [`Metrics::render`].
+    pub fn set_resident(&self, bytes: u64) {
+        self.memory.set_resident(bytes, self.connections.value());
+    }
+
+    /// Brings the numbers of a tier; called before [`Metrics::render`].
+    pub fn set_tier(&self, tier: TierUse) {
+        self.memory.set_tier(tier);
     }
 
     /// All numbers as OpenMetrics text ([`CONTENT_TYPE`]).
@@ -275,11 +292,19 @@ impl Names {
         counter
     }
 
-    fn disk(&mut self) -> Gauge {
+    fn byte_gauge(&mut self, name: &str, help: &str) -> Gauge {
         let gauge = Gauge::default();
         let shared: gauge::Gauge = gauge.0.clone();
-        self.with_unit("store_disk", "Bytes the store takes on disk", Unit::Bytes, shared);
+        self.with_unit(name, help, Unit::Bytes, shared);
         gauge
+    }
+
+    /// A gauge for each value of a label.
+    fn byte_gauges(&mut self, name: &str, help: &str, label: &'static str, values: &[&'static str]) -> Vec<Gauge> {
+        let family = family::Family::<Labels, gauge::Gauge>::default();
+        let made = values.iter().map(|value| Gauge(family.get_or_create_owned(&[(label, *value)]))).collect();
+        self.with_unit(name, help, Unit::Bytes, family);
+        made
     }
 
     fn with_unit(
@@ -302,7 +327,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::time::Duration;
 
-    use super::{HandshakeFailure, Metrics};
+    use super::{HandshakeFailure, Metrics, TierUse};
     use crate::model::close::CloseReason;
     use crate::model::fault::Code;
     use crate::model::frame::ResumeOutcome;
@@ -354,12 +379,24 @@ mod tests {
         metrics.handshake_failed(HandshakeFailure::Refused(Code::ExpiredToken));
         metrics.handshake_failed(HandshakeFailure::Gone);
         metrics.set_store(4, 5, 6, 7);
+        metrics.set_resident(1_000_000);
+        metrics.set_resident(1_030_000);
+        let tier = TierUse { name: "stream", used_bytes: 8, free_bytes: 9, hits: 10, misses: 11, trimmed_bytes: 12 };
+        metrics.set_tier(tier);
 
         let samples = parse(&metrics.render());
 
         let expected = [
             ("pushline_connections", 1.0),
             ("pushline_sessions", 1.0),
+            ("pushline_resident_bytes", 1_030_000.0),
+            ("pushline_connection_bytes", 30_000.0),
+            ("pushline_pool_used_bytes{tier=\"stream\"}", 8.0),
+            ("pushline_pool_free_bytes{tier=\"stream\"}", 9.0),
+            ("pushline_pool_hits_total{tier=\"stream\"}", 10.0),
+            ("pushline_pool_misses_total{tier=\"stream\"}", 11.0),
+            ("pushline_pool_trimmed_bytes_total{tier=\"stream\"}", 12.0),
+            ("pushline_pool_used_bytes{tier=\"process\"}", 0.0),
             ("pushline_pushes_total{outcome=\"accepted\"}", 3.0),
             ("pushline_pushes_total{outcome=\"online\"}", 0.0),
             ("pushline_pushes_refused_total{code=\"log_full\"}", 1.0),

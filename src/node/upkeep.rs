@@ -1,4 +1,4 @@
-//! What a node does by itself: removes what has expired, and proves that it can append and read.
+//! What a node does by itself: removes what has expired, gives back unneeded memory, and proves that it can append and read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use crate::model::id::{MessageId, TenantId, TopicName};
 use crate::model::log::{LogId, Offset};
 use crate::model::message::{Durability, Urgency};
 use crate::node::{Node, fault};
+use crate::pool;
 use crate::store::Append;
 
 /// Pause between sweeps when nothing more is due.
@@ -28,6 +29,15 @@ impl Node {
                 () = tokio::time::sleep(SWEEP_PAUSE) => {}
                 () = self.drained.cancelled() => {}
             }
+        }
+    }
+
+    /// Lets the pools give back what nobody needed of late, until the node drains. Run it on a task of its own.
+    pub async fn keep_pools(self: Arc<Self>) {
+        // What the process holds before the first device is what its growth is measured from.
+        pool::report(&self.metrics);
+        while tokio::time::timeout(pool::TICK, self.drained.cancelled()).await.is_err() {
+            pool::tick();
         }
     }
 

@@ -19,6 +19,7 @@ use crate::metrics;
 use crate::model::clock::Moment;
 use crate::model::fault::{Code, Fault};
 use crate::node::Node;
+use crate::pool;
 use crate::rpc::fault;
 use crate::rpc::intake::Intake;
 
@@ -100,6 +101,7 @@ async fn render(State(probes): State<Probes>, request: Request) -> Response {
     let node = &probes.intake.node;
     let health = node.health();
     node.metrics().set_store(health.queue, health.disk_bytes, health.flushes, health.writes);
+    pool::report(node.metrics());
     ([(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE))], node.metrics().render()).into_response()
 }
 
