@@ -3,7 +3,7 @@
 
 use std::hint::black_box;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use pushline::model::clock::Timestamp;
 use pushline::model::frame::Frame;
@@ -53,7 +53,7 @@ fn pushes_out(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("frame_codec/push");
     group.throughput(Throughput::Elements(PUSHES));
     group.bench_function("head_and_body", |bencher| {
-        let mut out = BytesMut::with_capacity(1 << 20);
+        let mut out = Vec::with_capacity(1 << 20);
         bencher.iter(|| {
             out.clear();
             for push in &pushes {
@@ -63,7 +63,7 @@ fn pushes_out(criterion: &mut Criterion) {
         });
     });
     group.bench_function("head_alone", |bencher| {
-        let mut out = BytesMut::with_capacity(1 << 20);
+        let mut out = Vec::with_capacity(1 << 20);
         bencher.iter(|| {
             out.clear();
             for push in &pushes {
@@ -98,9 +98,9 @@ fn requests_in(criterion: &mut Criterion) {
 
 /// A stream of pushes as a client receives it: cut into DATA frames of 16 KiB, wherever they end.
 fn stream_in(criterion: &mut Criterion) {
-    let mut bytes = BytesMut::new();
+    let mut bytes = Vec::new();
     (1..=PUSHES).for_each(|seq| device::put_frame(&push(seq), &mut bytes));
-    let bytes: Bytes = bytes.freeze();
+    let bytes: Bytes = bytes.into();
     let mut group = criterion.benchmark_group("frame_codec/deframer");
     group.throughput(Throughput::Elements(PUSHES));
     group.bench_function("data_frames", |bencher| {

@@ -280,8 +280,8 @@ pub(super) fn push(n: u64, seq: u64, payload: impl Into<Bytes>) -> Frame {
 
 /// A close as the gateway sends it.
 pub(super) fn close(reason: crate::model::close::CloseReason) -> Bytes {
-    let mut out = bytes::BytesMut::new();
+    let mut out = Vec::new();
     let frame = crate::model::frame::Frame::Close { reason, return_after: std::time::Duration::ZERO };
     device::put_frame(&frame, &mut out);
-    out.freeze()
+    out.into()
 }

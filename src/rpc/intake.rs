@@ -16,6 +16,7 @@ use crate::model::fault::{Code, Fault};
 use crate::model::id::{MessageId, TenantId};
 use crate::node::push::Pushing;
 use crate::node::{MessageRecord, Node};
+use crate::pool::Tier;
 use crate::rpc::draft;
 use crate::wire::pb;
 
@@ -137,8 +138,13 @@ async fn collect(mut body: Body, limit: usize, too_large: Code) -> Result<Bytes,
         let words = format!("the request is larger than the {limit} bytes that this method takes");
         return Err(Fault::new(too_large, words));
     }
-    // Most bodies come in one piece, which needs no copy.
-    Ok(if pieces.len() == 1 { pieces.remove(0) } else { pieces.concat().into() })
+    if pieces.len() == 1 {
+        // Most bodies come in one piece, which needs no copy.
+        return Ok(pieces.remove(0));
+    }
+    let mut whole = Tier::Stream.take(length);
+    pieces.iter().for_each(|piece| whole.extend_from_slice(piece));
+    Ok(whole.into_bytes())
 }
 
 /// Most that is read of a body beyond its limit, and of one that nobody wants. A guess: files sent by mistake are smaller.

@@ -8,6 +8,7 @@ use prost::Message;
 
 use crate::model::id::{DeviceId, NameError, TopicName, UserId};
 use crate::model::message::{Target, Urgency};
+use crate::pool::Tier;
 use crate::wire::pb;
 
 /// What a backend says in a push, apart from how to deliver it.
@@ -39,7 +40,9 @@ pub fn encode(content: Content) -> Bytes {
         collapse_key: content.collapse_key,
         ..pb::Push::default()
     };
-    push.encode_to_vec().into()
+    let mut body = Tier::Message.take(push.encoded_len());
+    push.encode_raw(&mut *body);
+    body.into_bytes()
 }
 
 /// Decodes a body that [`encode`] made. `None` when it is not one: the store gave back other bytes than it took.

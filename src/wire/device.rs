@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 
@@ -72,8 +72,13 @@ const EXPIRES_FIELD: u32 = 5;
 /// Most bytes of those fields: five keys of a byte, three numbers of 64 bits, one of 32, and the id with its length.
 const OWN_BYTES_MAX: usize = 5 + 3 * 10 + 5 + 1 + 16;
 
+/// Most bytes of a push before its body: prefix, two keys with lengths, and those fields.
+pub const PUSH_HEAD_BYTES_MAX: usize = grpc::PREFIX_BYTES + 2 + 10 + OWN_BYTES_MAX;
+/// Bytes of a frame about the session, as a rule.
+const CONTROL_BYTES: usize = 256;
+
 /// Appends a frame with its gRPC prefix, all of it.
-pub fn put_frame(frame: &Frame, out: &mut BytesMut) {
+pub fn put_frame(frame: &Frame, out: &mut Vec<u8>) {
     match frame {
         Frame::Push { seq, attempt, entry } => {
             put_push_head(*seq, *attempt, entry, out);
@@ -101,7 +106,7 @@ pub fn put_frame(frame: &Frame, out: &mut BytesMut) {
 }
 
 /// Appends all of a push but its body, which must follow: so a large body need not be copied for each device.
-pub fn put_push_head(seq: u64, attempt: u32, entry: &Entry, out: &mut BytesMut) {
+pub fn put_push_head(seq: u64, attempt: u32, entry: &Entry, out: &mut Vec<u8>) {
     // By hand, since the generated type wants its bytes on the heap: this is done once a delivery.
     let mut own = [0; OWN_BYTES_MAX];
     let mut room = &mut own[..];
@@ -124,6 +129,16 @@ pub fn put_push_head(seq: u64, attempt: u32, entry: &Entry, out: &mut BytesMut) 
     out.put_slice(own);
 }
 
+/// Most bytes that a frame takes, so that room can be made for it. Those about the session are few and small: theirs is
+/// for a welcome without topics, and a longer one only costs a buffer that grows.
+#[must_use]
+pub fn room_for(frame: &Frame) -> usize {
+    match frame {
+        Frame::Push { entry, .. } => PUSH_HEAD_BYTES_MAX + entry.body.len(),
+        Frame::Welcome(_) | Frame::Move { .. } | Frame::Close { .. } => CONTROL_BYTES,
+    }
+}
+
 /// Appends a field; zero is not written, as proto3 has it.
 fn put_number(field: u32, number: u64, out: &mut impl BufMut) {
     if number != 0 {
@@ -132,7 +147,7 @@ fn put_number(field: u32, number: u64, out: &mut impl BufMut) {
     }
 }
 
-fn put_control(frame: pb::open_response::Frame, out: &mut BytesMut) {
+fn put_control(frame: pb::open_response::Frame, out: &mut Vec<u8>) {
     let message = pb::OpenResponse { frame: Some(frame) };
     grpc::put_prefix(message.encoded_len(), out);
     message.encode_raw(out);
@@ -294,10 +309,10 @@ fn urgency_floor(number: i32) -> Result<Option<Urgency>, Fault> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::{Bytes, BytesMut};
+    use bytes::Bytes;
     use prost::Message;
 
-    use super::{Method, put_frame, request};
+    use super::{Method, put_frame, request, room_for};
     use crate::model::clock::Timestamp;
     use crate::model::fault::Code;
     use crate::model::frame::{Frame, Request};
@@ -331,9 +346,12 @@ mod tests {
                 device: None,
                 body: body::encode(content.clone()),
             };
-            let mut out = BytesMut::new();
-            put_frame(&Frame::Push { seq: own.0, attempt: own.1, entry }, &mut out);
-            let message = grpc::unary(out.freeze(), 2 << 20).expect("one whole message");
+            let mut out = Vec::new();
+            let frame = Frame::Push { seq: own.0, attempt: own.1, entry };
+            let room = room_for(&frame);
+            put_frame(&frame, &mut out);
+            assert!(out.len() <= room, "{} bytes where there was room for {room}", out.len());
+            let message = grpc::unary(out.into(), 2 << 20).expect("one whole message");
             let Some(pb::open_response::Frame::Push(push)) = pb::OpenResponse::decode(message).expect("protobuf").frame
             else {
                 panic!("not a push")

@@ -35,7 +35,7 @@ pub enum Error {
 ///
 /// # Panics
 /// When `length` does not fit 32 bits: no caller builds such messages, the largest payload is 1 MiB.
-pub fn put_prefix(length: usize, out: &mut BytesMut) {
+pub fn put_prefix(length: usize, out: &mut impl BufMut) {
     out.put_u8(0);
     out.put_u32(u32::try_from(length).expect("messages are bounded far below 4 GiB"));
 }

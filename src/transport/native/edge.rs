@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use tokio::net::TcpStream;
 
 use crate::model::fault::{Code, Fault};
+use crate::pool::{Block, Tier};
 use crate::tls::server::TlsStream;
 use crate::transport::native::Options;
 use crate::transport::native::incoming::{Incoming, ShortId};
@@ -96,7 +97,7 @@ struct PushStream {
     stream: SendStream<Bytes>,
     /// What waits for room: the tail grows, full pieces stand before it.
     pieces: VecDeque<Bytes>,
-    tail: BytesMut,
+    tail: Block,
     /// Bytes in `pieces` and `tail`.
     queued: usize,
     /// The peer's windows have no room for them.
@@ -272,7 +273,7 @@ impl Edge {
     }
 
     /// Where the next frame of the push stream is written, to travel with what is there already.
-    pub(super) fn push_buffer(&mut self) -> Option<&mut BytesMut> {
+    pub(super) fn push_buffer(&mut self) -> Option<&mut Block> {
         self.push.as_mut().filter(|push| push.ending.is_none()).map(|push| &mut push.tail)
     }
 
@@ -282,7 +283,7 @@ impl Edge {
         push.queued += added;
         if let Some(shared) = shared {
             push.queued += shared.len();
-            let tail = push.tail.split().freeze();
+            let tail = std::mem::replace(&mut push.tail, Tier::Connection.take(0)).into_bytes();
             push.pieces.extend([tail, shared]);
         }
     }
@@ -360,7 +361,7 @@ impl Edge {
 
 impl PushStream {
     fn new(stream: SendStream<Bytes>) -> Self {
-        let (pieces, tail) = (VecDeque::new(), BytesMut::new());
+        let (pieces, tail) = (VecDeque::new(), Tier::Connection.take(0));
         Self { stream, pieces, tail, queued: 0, waits: false, ending: None, ended: false }
     }
 
@@ -387,7 +388,7 @@ impl PushStream {
         let piece = self.next_piece(room.min(wanted));
         self.queued -= piece.len();
         if self.queued == 0 && self.pieces.capacity() > 0 {
-            // An idle connection keeps no buffers.
+            // An idle connection keeps no buffers; the tail's went with the last piece.
             self.pieces = VecDeque::new();
         }
         self.stream.send_data(piece, false)
@@ -395,10 +396,8 @@ impl PushStream {
 
     /// The next bytes, at most `room` of them.
     fn next_piece(&mut self, room: usize) -> Bytes {
-        let Some(mut piece) = self.pieces.pop_front() else {
-            let whole = room >= self.tail.len();
-            return if whole { std::mem::take(&mut self.tail) } else { self.tail.split_to(room) }.freeze();
-        };
+        let tail = || std::mem::replace(&mut self.tail, Tier::Connection.take(0)).into_bytes();
+        let mut piece = self.pieces.pop_front().unwrap_or_else(tail);
         if piece.len() > room {
             self.pieces.push_front(piece.split_off(room));
         }

@@ -63,10 +63,12 @@ impl Link for NativeLink {
         let before = buffer.len();
         let shared = match frame {
             Frame::Push { seq, attempt, entry } if entry.body.len() >= SHARED_BODY_BYTES => {
+                buffer.reserve(device::PUSH_HEAD_BYTES_MAX);
                 device::put_push_head(*seq, *attempt, entry, buffer);
                 Some(entry.body.clone())
             }
             frame => {
+                buffer.reserve(device::room_for(frame));
                 device::put_frame(frame, buffer);
                 None
             }
