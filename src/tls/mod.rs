@@ -3,7 +3,6 @@
 
 pub mod certificate;
 pub mod develop;
-mod scratch;
 pub mod server;
 pub mod session;
 

@@ -14,7 +14,7 @@ use rustls::unbuffered::{AppDataRecord, ConnectionState, EncodeError, EncryptErr
 use rustls::{CommonState, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::tls::scratch::Scratch;
+use crate::pool::Scratch;
 
 /// The most content one record takes (RFC 8446, section 5.1).
 const CONTENT_BYTES_MAX: usize = 16 * 1024;
