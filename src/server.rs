@@ -107,9 +107,8 @@ impl Server {
         let node = Arc::new(Node::new(node_options(config), clock, authority, store, metrics, &cores));
         let (stop_accepting, cut) = (CancellationToken::new(), CancellationToken::new());
         let stop_backend = CancellationToken::new();
-        let native = Native::new(Arc::clone(&node), acceptor, native_options(config));
-        let accepting =
-            tokio::spawn(native.run(listener, Arc::clone(cores.places()), stop_accepting.clone(), cut.clone()));
+        let native = Native::new(Arc::clone(&node), acceptor, native_options(config), &cores);
+        let accepting = tokio::spawn(native.run(listener, stop_accepting.clone(), cut.clone()));
         let backend_server = rpc::Server::new(Arc::clone(&node), rpc_options(config), stop_backend.clone());
         let serving = tokio::spawn(backend_server.serve(backend_listener, backend_tls));
         let sweeping = tokio::spawn(Arc::clone(&node).keep_up());

@@ -75,7 +75,7 @@ struct Connection<L> {
     topics_busy: bool,
     /// Received bytes that the session was told of.
     heard: u64,
-    /// Unsent bytes that the session was told of.
+    /// Unsent bytes that the session was told of, or knows of because it sent them.
     unsent: usize,
     /// Sent bytes that the metrics have.
     sent: u64,
@@ -84,6 +84,8 @@ struct Connection<L> {
     flying: usize,
     /// A session that closes is over at this moment, whether or not its last commit was answered.
     last_call: Moment,
+    /// When the timer rings; [`Moment::NEVER`] when it rang and was not set anew.
+    armed: Moment,
     /// Set when the session is over: why.
     over: Option<Option<CloseReason>>,
     out: Vec<Output>,
@@ -114,12 +116,14 @@ pub fn serve<L: Link>(
         counted: Tally::default(),
         flying: 0,
         last_call: Moment::NEVER,
+        armed: Moment::NEVER,
         over: None,
         out: first,
     };
     async move {
         connection.perform();
         let gone = connection.run().await;
+        connection.look_at_link();
         connection.count();
         let Connection { node, session, id, seat, over, flying, .. } = &connection;
         let (receiver, id, reason) = (seat.receiver().clone(), *id, over.clone().flatten());
@@ -166,34 +170,36 @@ impl<L: Link> Connection<L> {
     async fn run(&mut self) -> bool {
         let mut gone = false;
         let mut timer = Box::pin(tokio::time::sleep(Duration::MAX));
-        let mut armed = Moment::NEVER;
         let mut turn = 0;
         while self.over.is_none() {
             let deadline = self.deadline();
             // The timer is moved only when it would ring too late; one that rings early costs a look.
-            if deadline < armed {
+            if deadline < self.armed {
                 self.arm(&mut timer, deadline);
-                armed = deadline;
+                self.armed = deadline;
             }
             let wake = std::future::poll_fn(|context| self.poll(context, timer.as_mut(), &mut turn, gone)).await;
             let now = self.node.clock.now();
             match wake {
                 Wake::Done(done) => self.done(now, done),
                 Wake::Mail(items) => items.into_iter().for_each(|item| self.mail(now, item)),
-                Wake::Link(Event::Request(ticket, request)) => self.request(now, ticket, request),
+                Wake::Link(Event::Request(ticket, request)) => {
+                    self.request(now, ticket, request);
+                    self.look_at_link();
+                }
                 Wake::Link(Event::Gone(why)) => {
                     tracing::debug!(receiver = %self.seat.receiver(), %why, "link gone");
                     gone = true;
                     self.feed(now, Input::Gone);
                 }
-                Wake::Deadline if now.moment >= self.deadline() => {
-                    armed = Moment::NEVER;
-                    self.ring(now);
+                Wake::Deadline => {
+                    self.armed = Moment::NEVER;
+                    if now.moment >= self.deadline() {
+                        self.ring(now);
+                    }
                 }
-                Wake::Deadline => armed = Moment::NEVER,
                 Wake::Driven => {}
             }
-            self.look_at_link(now);
         }
         gone
     }
@@ -213,11 +219,14 @@ impl<L: Link> Connection<L> {
             }
         }
         let driven = std::mem::take(turn) > INPUTS_A_TURN;
+        // Before what it counts is written: who reads an answer finds it counted.
+        self.count();
         if !gone && let Poll::Ready(event) = self.link.poll_event(context) {
             return Poll::Ready(Wake::Link(event));
         }
-        let changed = self.link.received_bytes() != self.heard || self.link.unsent_bytes() != self.unsent;
-        if driven || (changed && !gone) { Poll::Ready(Wake::Driven) } else { Poll::Pending }
+        // Driving the link costs more than all else here, so it is driven again only if there is something new to do.
+        let more = !gone && self.look_at_link();
+        if driven || more { Poll::Ready(Wake::Driven) } else { Poll::Pending }
     }
 
     fn deadline(&self) -> Moment {
@@ -230,28 +239,45 @@ impl<L: Link> Connection<L> {
         }
     }
 
-    /// Tells the session what the link knows: any bytes are life, and how much waits to be written.
-    fn look_at_link(&mut self, now: Now) {
-        let heard = self.link.received_bytes();
+    /// Tells the session what the link knows: any bytes are life, and how much waits to be written. True when the session
+    /// wants something for it, or to be called earlier.
+    fn look_at_link(&mut self) -> bool {
+        let sent = self.link.sent_bytes();
+        if sent != self.sent {
+            self.node.metrics.sent_bytes.add(sent - self.sent);
+            self.sent = sent;
+        }
+        let (heard, unsent) = (self.link.received_bytes(), self.link.unsent_bytes());
+        if heard == self.heard && unsent == self.unsent {
+            return false;
+        }
+        let now = self.node.clock.now();
+        let mut wanted = false;
         if heard != self.heard {
             self.node.metrics.received_bytes.add(heard - self.heard);
             self.heard = heard;
-            self.feed(now, Input::Heard);
+            wanted |= self.give(now, Input::Heard);
         }
-        let unsent = self.link.unsent_bytes();
         if unsent != self.unsent {
             self.unsent = unsent;
-            self.feed(now, Input::Unsent(unsent));
+            wanted |= self.give(now, Input::Unsent(unsent));
         }
+        wanted || self.deadline() < self.armed
     }
 
     fn feed(&mut self, now: Now, input: Input) {
+        self.give(now, input);
+    }
+
+    /// Gives the session an input and does what it wants; true when it wanted something.
+    fn give(&mut self, now: Now, input: Input) -> bool {
         self.session.handle(now, input, &mut self.out);
         if self.session.over() && self.last_call == Moment::NEVER {
             self.last_call = now.moment + LAST_COMMIT;
         }
+        let wanted = !self.out.is_empty();
         self.perform();
-        self.count();
+        wanted
     }
 
     /// Does all that the session wants.
@@ -290,6 +316,8 @@ impl<L: Link> Connection<L> {
             self.node.metrics.delivery_latency.observe(Duration::from_millis(waited));
         }
         self.link.send(frame);
+        // The session counts what it sends by itself, and must be told when it is gone.
+        self.unsent = self.link.unsent_bytes();
     }
 
     /// Brings the metrics up to what the session has done.
@@ -310,9 +338,6 @@ impl<L: Link> Connection<L> {
             metrics.in_flight.subtract((self.flying - flying) as u64);
         }
         self.flying = flying;
-        let sent = self.link.sent_bytes();
-        metrics.sent_bytes.add(sent - self.sent);
-        self.sent = sent;
     }
 
     /// The deadline has come.

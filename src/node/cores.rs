@@ -92,6 +92,12 @@ impl Place {
         &self.runtime
     }
 
+    /// Its place among the cores.
+    #[must_use]
+    pub fn number(&self) -> usize {
+        self.core.number
+    }
+
     /// Takes up a connection on the core that has the fewest.
     #[must_use]
     pub fn choose(places: &[Self]) -> Guest {

@@ -20,7 +20,7 @@ use crate::metrics::{HandshakeFailure, Metrics};
 use crate::model::fault::{Code, Fault};
 use crate::model::frame::Open;
 use crate::node::admit::Admitted;
-use crate::node::cores::{Guest, Place};
+use crate::node::cores::{Cores, Guest, Place};
 use crate::node::{Node, connection};
 use crate::tls::Acceptor;
 use crate::transport::native::edge::{Edge, Event};
@@ -66,6 +66,11 @@ pub struct Native {
     node: Arc<Node>,
     acceptor: Acceptor,
     options: Options,
+    /// Where connections live.
+    cores: Arc<[Place]>,
+    /// For each of `cores`, cancelled with [`Node::cut`]. A task looks at its token whenever it is polled, and takes a lock
+    /// for it: one token for all would make all cores meet there.
+    cuts: Vec<CancellationToken>,
     sockets: AtomicUsize,
 }
 
@@ -76,13 +81,13 @@ struct Socket {
 }
 
 impl Socket {
-    fn count(native: &Arc<Native>, cores: &[Place]) -> Option<Self> {
+    fn count(native: &Arc<Native>) -> Option<Self> {
         if native.sockets.fetch_add(1, Ordering::Relaxed) >= native.options.sockets_max {
             native.sockets.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
         native.metrics().connections.increment();
-        Some(Self { native: Arc::clone(native), guest: Place::choose(cores) })
+        Some(Self { native: Arc::clone(native), guest: Place::choose(&native.cores) })
     }
 }
 
@@ -94,10 +99,12 @@ impl Drop for Socket {
 }
 
 impl Native {
-    /// A transport for a node.
+    /// A transport for a node, whose connections live on `cores`.
     #[must_use]
-    pub fn new(node: Arc<Node>, acceptor: Acceptor, options: Options) -> Arc<Self> {
-        Arc::new(Self { node, acceptor, options, sockets: AtomicUsize::new(0) })
+    pub fn new(node: Arc<Node>, acceptor: Acceptor, options: Options, cores: &Cores) -> Arc<Self> {
+        let cores = Arc::clone(cores.places());
+        let cuts = cores.iter().map(|_| node.cut().child_token()).collect();
+        Arc::new(Self { node, acceptor, options, cores, cuts, sockets: AtomicUsize::new(0) })
     }
 
     fn metrics(&self) -> &Metrics {
@@ -106,17 +113,11 @@ impl Native {
 
     /// Accepts until `stop`, and gives each connection to a core for all its life; those who have no session at `stop` may
     /// still be refused with a word, until `cut`. Sessions live on: the node waits for them.
-    pub async fn run(
-        self: Arc<Self>,
-        listener: TcpListener,
-        cores: Arc<[Place]>,
-        stop: CancellationToken,
-        cut: CancellationToken,
-    ) {
+    pub async fn run(self: Arc<Self>, listener: TcpListener, stop: CancellationToken, cut: CancellationToken) {
         let welcomes = TaskTracker::new();
         while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
             match accepted {
-                Ok((socket, peer)) => match Socket::count(&self, &cores) {
+                Ok((socket, peer)) => match Socket::count(&self) {
                     // A socket belongs to the poll of its core.
                     Some(counted) => match socket.into_std() {
                         Ok(socket) => {
@@ -145,7 +146,7 @@ impl Native {
     async fn welcome(self: Arc<Self>, socket: std::net::TcpStream, peer: SocketAddr, counted: Socket) {
         match self.handshake(socket, &counted.guest).await {
             Ok((link, admitted)) => {
-                let cut = self.node.cut().clone();
+                let cut = self.cuts[counted.guest.place().number()].clone();
                 // Boxed where it is made: what wraps it would keep room for all that it is handed, once more each.
                 let served = Box::pin(connection::serve(Arc::clone(&self.node), link, admitted));
                 self.node.tasks().spawn(async move {
