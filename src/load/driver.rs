@@ -13,7 +13,7 @@ use prost::Message;
 use super::core::Core;
 use super::device::Device;
 use super::ledger::Owed;
-use super::order::{Aim, Drive, Note, Pace, Setup};
+use super::order::{Aim, Drive, Note, Pace, Setup, Step};
 use super::pipe::Scratch;
 use super::producer::{Answers, Producer, Sent};
 use super::schedule::Schedule;
@@ -191,7 +191,7 @@ impl Driver {
         }
         if self.is_hiring && self.producers.iter().flatten().all(Producer::is_hired) {
             self.is_hiring = false;
-            notes.push(Note::Done);
+            notes.push(Note::Done(Step::Hire));
         }
         let is_over = |driving: &Driving| {
             driving.drive.total.is_some_and(|total| driving.pushed >= total) && driving.unanswered == 0

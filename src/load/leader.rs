@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::crew::Crew;
 use super::ledger::Owed;
-use super::order::{Aim, Drive, Got, Note, Order, Pace, Setup};
+use super::order::{Aim, Drive, Got, Note, Order, Pace, Setup, Step};
 use super::plan::{Error, Plan, Progress};
 use super::proc;
 use super::report::{Report, Sample};
@@ -28,8 +28,10 @@ pub(super) struct Leader {
     pid: Option<u32>,
     /// What each thread told last: connections, deliveries, pushes.
     beats: Vec<(u32, u64, u64)>,
-    /// Threads that still owe a `Done`, and a `Driven`.
+    /// Threads that still owe word of the awaited order, and a `Driven`.
     owing: u32,
+    /// What that word is; none is that of what was counted.
+    awaited: Option<Step>,
     driving: u32,
     /// When something went on last: a delivery, an answer, a welcome.
     moved: (Moment, u64),
@@ -90,6 +92,7 @@ impl Leader {
             pid,
             beats: vec![(0, 0, 0); seats as usize],
             owing: 0,
+            awaited: None,
             driving: 0,
             moved: (now, 0),
             counted: Vec::new(),
@@ -152,7 +155,7 @@ impl Leader {
 
     /// Tells all threads; [`Leader::is_done`] says when each has done it.
     pub(super) fn begin(&mut self, order: &Order) -> Result<(), Error> {
-        self.owing = self.crew.len();
+        (self.owing, self.awaited) = (self.crew.len(), order.step());
         self.order(order)
     }
 
@@ -244,7 +247,9 @@ impl Leader {
 
     fn take(&mut self, seat: u32, note: Note) {
         match note {
-            Note::Done => self.owing = self.owing.saturating_sub(1),
+            // Devices may come back when other things are awaited already.
+            Note::Done(step) if self.awaited != Some(step) => {}
+            Note::Done(_) => self.owing = self.owing.saturating_sub(1),
             Note::Driven => self.driving = self.driving.saturating_sub(1),
             Note::Beat { connections, deliveries, pushes } => {
                 self.beats[seat as usize] = (connections, deliveries, pushes);

@@ -95,6 +95,18 @@ pub(super) enum Order {
     Finish { owed: Vec<(u32, Owed)> },
 }
 
+/// Orders whose end is told. With it a late word about one order is not taken for the word about the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Step {
+    Connect,
+    Return,
+    Follow,
+    Cut,
+    Hire,
+    Reset,
+    Settle,
+}
+
 /// How a thread pushes by itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Drive {
@@ -142,8 +154,8 @@ pub(super) struct Life {
 /// What a thread tells.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Note {
-    /// An order was carried out.
-    Done,
+    /// An order of this kind was carried out.
+    Done(Step),
     /// Nothing is pushed by itself any more, and all is answered.
     Driven,
     /// What goes on, ten times a second.
@@ -172,6 +184,27 @@ pub(super) struct Got {
     pub(super) sent: u64,
     /// When the last of them had it.
     pub(super) last: u64,
+}
+
+impl Order {
+    /// What its end is called, if it is told with `Done`.
+    pub(super) const fn step(&self) -> Option<Step> {
+        match self {
+            Self::Connect { .. } => Some(Step::Connect),
+            Self::Return { .. } => Some(Step::Return),
+            Self::Follow { .. } => Some(Step::Follow),
+            Self::Cut => Some(Step::Cut),
+            Self::Hire => Some(Step::Hire),
+            Self::Reset => Some(Step::Reset),
+            Self::Settle { .. } => Some(Step::Settle),
+            Self::Publish { .. }
+            | Self::Drive(_)
+            | Self::Halt
+            | Self::Live(_)
+            | Self::Count
+            | Self::Finish { .. } => None,
+        }
+    }
 }
 
 impl Setup {

@@ -14,7 +14,7 @@ use super::core::Core;
 use super::device::{Device, Gone};
 use super::driver::Driver;
 use super::ledger::Owed;
-use super::order::{Note, Order, Setup};
+use super::order::{Note, Order, Setup, Step};
 use super::pipe::Scratch;
 use super::stamp::Log;
 use super::tally::Tally;
@@ -163,9 +163,9 @@ impl Worker {
     }
 
     /// An order is carried out. The leader must not go on from figures of before.
-    fn done(&self) {
+    fn done(&self, step: Step) {
         self.beat();
-        self.tell(Note::Done);
+        self.tell(Note::Done(step));
     }
 
     fn event(&mut self, token: Token, writable: bool) {
@@ -190,7 +190,7 @@ impl Worker {
         for note in notes {
             match note {
                 Note::Trouble(words) => self.trouble(words),
-                Note::Done => self.done(),
+                Note::Done(step) => self.done(step),
                 note => self.tell(note),
             }
         }
@@ -250,7 +250,7 @@ impl Worker {
                 for device in &mut self.devices {
                     device.cut(&mut self.core);
                 }
-                self.done();
+                self.done(Step::Cut);
             }
             Order::Hire => {
                 let done = self.driver.hire(&self.core);
@@ -265,7 +265,7 @@ impl Worker {
             }
             Order::Reset => {
                 self.core.tally.forget_measures();
-                self.done();
+                self.done(Step::Reset);
             }
             Order::Count => self.tell(Note::Counted(Box::new(self.core.tally.clone()))),
             Order::Settle { owed, within } => {
@@ -296,11 +296,11 @@ impl Worker {
         while self.followers.pop_if(|index| !self.devices[*index as usize].is_following()).is_some() {}
         if self.is_following && self.followers.is_empty() {
             self.is_following = false;
-            self.done();
+            self.done(Step::Follow);
         }
         if self.is_returning && self.core.open as usize == self.devices.len() {
             self.is_returning = false;
-            self.done();
+            self.done(Step::Return);
         }
         self.settle();
         if self.next_beat <= now {
@@ -335,7 +335,7 @@ impl Worker {
             }
         }
         if connecting.under_way.is_empty() && connecting.waiting.is_empty() {
-            self.done();
+            self.done(Step::Connect);
         } else {
             self.connecting = Some(connecting);
         }
@@ -354,7 +354,7 @@ impl Worker {
         };
         if settling.until <= now || (driver.is_idle() && self.devices.iter().enumerate().all(is_settled)) {
             self.settling = None;
-            self.done();
+            self.done(Step::Settle);
         }
     }
 
