@@ -28,7 +28,9 @@ impl Gateway {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pushline"));
         command.args(["load"]).args(arguments.split_whitespace()).arg("--json").env_remove("PUSHLINE_KEY");
         command.args(["--data".as_ref(), self.folder.path()]);
-        command.args(["--backend", &format!("http://{}", self.process.backend)]);
+        if !arguments.contains("--backend") {
+            command.args(["--backend", &format!("http://{}", self.process.backend)]);
+        }
         if !arguments.contains("--devices") {
             command.args(["--devices", &self.process.devices.to_string()]);
         }
@@ -186,7 +188,14 @@ fn what_cannot_work_is_said_in_words() {
         ("connect --connections 900000".to_owned(), "--processes"),
         ("fanout --payload 39".to_owned(), "40 to 1048576"),
         ("unicast --rate fast".to_owned(), "pushes a second"),
-        (format!("fanout --connections 5 --devices {}", other.devices), "not trusted"),
+        (format!("fanout --connections 5 --devices {}", other.devices), "name the one to trust with --ca"),
+        (format!("fanout --connections 5 --devices {}", gateway.process.backend), "is it the port for backends?"),
+        (format!("fanout --connections 5 --backend http://{}", other.devices), "is --backend the port for devices"),
+        (format!("fanout --connections 5 --backend https://{}", gateway.process.backend), "instead of https://"),
+        (format!("fanout --connections 5 --server-pid {}", u32::MAX), "no process 4294967295"),
+        ("fanout --devices nohost".to_owned(), "expected HOST:PORT"),
+        ("fanout --duration 0s".to_owned(), "more than no time"),
+        ("unicast --rate -5".to_owned(), "expected pushes a second"),
     ] {
         let output = gateway.load(&arguments).output().expect("it runs");
         let said = text(&output.stderr);
@@ -215,6 +224,27 @@ fn a_gateway_that_dies_is_a_failure_in_words() {
     assert_eq!(output.status.code(), Some(1), "{report:#}");
     assert!(number(&report["failures"], "connection_lost") >= 20.0, "{report:#}");
     assert!(said.contains("ended") || said.contains("closed") || said.contains("reset"), "{said}");
+}
+
+#[test]
+fn who_is_sent_away_has_lost_nothing() {
+    let gateway = Gateway::start(&["drain.spread=500ms"]);
+    let mut command = gateway.load("fanout --connections 20 --duration 60s");
+    let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn();
+    let child = child.expect("it runs");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        while support::metric(gateway.process.backend, "pushline_deliveries_total{attempt=\"first\"}").await < 500.0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let pid = gateway.process.pid().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("a signal").success());
+    let output = child.wait_with_output().expect("it ends");
+    let report = report(&output);
+    assert_eq!(output.status.code(), Some(1), "{report:#}");
+    assert_eq!((number(&report, "lost"), number(&report, "wrong")), (0.0, 0.0), "{report:#}");
+    assert_eq!(number(&report["failures"], "drain"), 20.0, "{report:#}");
 }
 
 /// Passes bytes on until so many came from the gateway, then nothing more, and keeps the socket open.

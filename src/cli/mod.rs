@@ -45,7 +45,6 @@ enum Command {
     Push(push::Arguments),
     /// Connect as a device and print what is pushed.
     Listen(listen::Arguments),
-    /// Drive a gateway with a crowd of devices and backends, and verify what it delivers.
     Load(load::Arguments),
     /// A part of the crowd of `load`, in a process of its own.
     #[command(hide = true)]

@@ -15,6 +15,7 @@ use super::message::{Messages, Push, Pushed, pushed, put_acked, put_nacked};
 use super::pipe::{Pipe, Progress, Scratch};
 use super::stamp::{Log, Stamp};
 use super::tally::Span;
+use super::words;
 use crate::model::clock::Moment;
 use crate::wire::device::Method;
 use crate::wire::pb;
@@ -184,7 +185,7 @@ impl Device {
         let phase = if stage == Stage::Open { "connection_lost" } else { "handshake" };
         let ended = self.exchange(core, scratch, writable).map_err(|error| gone_by(&error, phase))?;
         if let Some(close) = self.body.close.take() {
-            return Err(Gone::new(&close, &format!("the gateway ended the session: {close}")));
+            return Err(Gone::new(&close, &words::session_ended(&close)));
         }
         if ended {
             return Err(Gone::new(phase, "the gateway closed the connection"));
@@ -458,10 +459,8 @@ impl Gone {
 }
 
 fn gone_by(error: &io::Error, code: &str) -> Gone {
-    match crate::tls::distrust(error) {
-        Some(why) => Gone::new("untrusted_certificate", &format!("the gateway's certificate is not trusted: {why}")),
-        None => Gone::new(code, &error.to_string()),
-    }
+    let code = if crate::tls::distrust(error).is_some() { "untrusted_certificate" } else { code };
+    Gone::new(code, &words::device_lost(error))
 }
 
 /// The stream of `Open`: the first of each connection.

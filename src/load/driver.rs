@@ -19,6 +19,7 @@ use super::producer::{Answers, Producer, Sent};
 use super::schedule::Schedule;
 use super::stamp::Log;
 use super::tokens;
+use super::words;
 use super::worker::PRODUCERS;
 use crate::wire::pb;
 
@@ -165,10 +166,7 @@ impl Driver {
                 owed.unanswered.push(sent.number);
             }
         }
-        let words = match crate::tls::distrust(error) {
-            Some(why) => format!("the backend listener's certificate is not trusted: {why}"),
-            None => format!("a backend's stream of pushes ended: {error}"),
-        };
+        let words = words::backend_lost(error, producer.is_hired());
         core.tally.failed("backend_lost");
         // What is missing will not come: the run cannot go on as asked.
         let driven = self.driving.take().map(|_| Note::Driven);

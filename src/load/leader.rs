@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::crew::Crew;
 use super::ledger::Owed;
 use super::order::{Aim, Drive, Got, Note, Order, Pace, Setup, Step};
-use super::plan::{Error, Plan, Progress};
+use super::plan::{Error, Plan, Progress, Until};
 use super::proc;
 use super::report::{Report, Sample};
 use super::stamp::Log;
@@ -24,6 +24,8 @@ pub(super) struct Leader {
     /// How long what is missing is waited for.
     patience: Duration,
     progress: Arc<Progress>,
+    /// When the phase began and how long it is, if it was given a time.
+    timed: Option<(Moment, Duration)>,
     /// The server's process.
     pid: Option<u32>,
     /// What each thread told last: connections, deliveries, pushes.
@@ -89,6 +91,7 @@ impl Leader {
             clock,
             patience: plan.crowd.patience,
             progress: Arc::clone(progress),
+            timed: None,
             pid,
             beats: vec![(0, 0, 0); seats as usize],
             owing: 0,
@@ -110,14 +113,30 @@ impl Leader {
             report,
         };
         leader.phase("backends", 0);
-        leader.order_and_wait(&Order::Hire, CONNECT_PATIENCE, "the backend took the streams of pushes")?;
+        leader.begin(&Order::Hire)?;
+        leader.wait(CONNECT_PATIENCE, "the backend took the streams of pushes", |leader| {
+            leader.is_done() || !leader.troubles.is_empty()
+        })?;
         leader.refuse_troubles()?;
         Ok(leader)
     }
 
     /// Another phase begins.
-    pub(super) fn phase(&self, words: &'static str, total: u64) {
+    pub(super) fn phase(&mut self, words: &'static str, total: u64) {
+        self.timed = None;
         self.progress.begin(words, total);
+    }
+
+    /// Another phase begins, which is as long as is pushed: so many times, of which each counts so much, or for a time.
+    pub(super) fn phase_until(&mut self, words: &'static str, until: Until, each: u64) {
+        match until {
+            Until::Pushes(count) => self.phase(words, count.saturating_mul(each)),
+            Until::Elapsed(span) => {
+                self.phase(words, 0);
+                self.timed = Some((self.clock.now().moment, span));
+                self.progress.spent(Duration::ZERO, span);
+            }
+        }
     }
 
     /// How far the phase is.
@@ -269,6 +288,8 @@ impl Leader {
                 self.counted.push(*tally);
                 self.owing = self.owing.saturating_sub(1);
             }
+            // Threads tell the same.
+            Note::Trouble(words) if self.troubles.contains(&words) => {}
             Note::Trouble(words) => self.troubles.push(words),
             Note::Died(words) => self.died = Some(words),
         }
@@ -348,6 +369,9 @@ impl Leader {
         let memory = self.server_memory().unwrap_or(0);
         self.memory.1 = self.memory.1.max(memory);
         self.progress.server_memory(memory);
+        if let Some((began, span)) = self.timed {
+            self.progress.spent(now.since(began), span);
+        }
         let (at, deliveries, cpu) = self.last_sample;
         let (all, used) = (self.deliveries(), self.pid.and_then(proc::cpu));
         let span = now.since(at).as_secs_f64().max(1e-9);

@@ -32,6 +32,7 @@ mod schedule;
 mod stamp;
 mod tally;
 mod tokens;
+mod words;
 mod worker;
 
 pub(crate) use crew::serve_child;

@@ -197,12 +197,9 @@ impl Order {
             Self::Hire => Some(Step::Hire),
             Self::Reset => Some(Step::Reset),
             Self::Settle { .. } => Some(Step::Settle),
-            Self::Publish { .. }
-            | Self::Drive(_)
-            | Self::Halt
-            | Self::Live(_)
-            | Self::Count
-            | Self::Finish { .. } => None,
+            Self::Publish { .. } | Self::Drive(_) | Self::Halt | Self::Live(_) | Self::Count | Self::Finish { .. } => {
+                None
+            }
         }
     }
 }

@@ -186,6 +186,9 @@ pub enum Error {
         /// What the system said.
         why: io::Error,
     },
+    /// Nothing can be told of the server's process.
+    #[error("no process {0} on this machine can be measured; leave --server-pid away when the gateway runs elsewhere")]
+    NoProcess(u32),
     /// More sockets are wanted than this process may open.
     #[error(
         "{wanted} connections need more open files than the {limit} this process may have; raise it with `ulimit -n`, \
@@ -222,6 +225,8 @@ pub struct Progress {
     done: AtomicU64,
     total: AtomicU64,
     server_memory_bytes: AtomicU64,
+    spent_millis: AtomicU64,
+    span_millis: AtomicU64,
 }
 
 /// How far a run is, at one moment.
@@ -233,6 +238,8 @@ pub struct Glance {
     pub done: u64,
     /// Out of how much; 0 when that is not known.
     pub total: u64,
+    /// How much of its time a phase of a given length has spent, and how long it is; none when it ends by itself.
+    pub time: Option<(Duration, Duration)>,
     /// Resident bytes of the server; 0 when they are not known.
     pub server_memory_bytes: u64,
 }
@@ -245,6 +252,13 @@ impl Progress {
             phase: *self.phase.lock().expect("nobody panics while holding it"),
             done: self.done.load(Ordering::Relaxed),
             total: self.total.load(Ordering::Relaxed),
+            time: match self.span_millis.load(Ordering::Relaxed) {
+                0 => None,
+                span => Some((
+                    Duration::from_millis(self.spent_millis.load(Ordering::Relaxed)),
+                    Duration::from_millis(span),
+                )),
+            },
             server_memory_bytes: self.server_memory_bytes.load(Ordering::Relaxed),
         }
     }
@@ -254,6 +268,13 @@ impl Progress {
         *self.phase.lock().expect("nobody panics while holding it") = phase;
         self.total.store(total, Ordering::Relaxed);
         self.done.store(0, Ordering::Relaxed);
+        self.span_millis.store(0, Ordering::Relaxed);
+    }
+
+    /// The phase that has begun lasts so long, of which so much is over.
+    pub(super) fn spent(&self, spent: Duration, span: Duration) {
+        self.spent_millis.store(spent.min(span).as_millis() as u64, Ordering::Relaxed);
+        self.span_millis.store(span.as_millis() as u64, Ordering::Relaxed);
     }
 
     /// So much of the phase is done.

@@ -41,7 +41,8 @@ pub(super) fn of(setup: &Setup, numbers: impl Iterator<Item = u32>) -> io::Resul
                 .collect()
         }
         Tokens::File(path) => {
-            let text = std::fs::read_to_string(path)?;
+            let named = |why| io::Error::other(format!("cannot read {}: {why}", path.display()));
+            let text = std::fs::read_to_string(path).map_err(named)?;
             let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
             let line = |number: u32| {
                 let line = lines.get(number as usize).copied().ok_or_else(|| too_few(lines.len()));

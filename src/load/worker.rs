@@ -401,7 +401,12 @@ impl Worker {
         for (index, device) in self.devices.iter().enumerate() {
             let mut check = |log: Log, owed: &Owed| {
                 let (lost, wrong) = device.ledger().missing(log, owed);
-                tally.lost += lost;
+                // Whoever is not there cannot be given anything: that it is away is what failed.
+                if device.is_away() && lost > 0 {
+                    *tally.failures.entry(MISSED.to_owned()).or_default() += lost;
+                } else {
+                    tally.lost += lost;
+                }
                 tally.wrong += wrong;
             };
             check(Log::inbox(device.number()), self.driver.owed(index));
@@ -421,6 +426,8 @@ pub(super) fn waker(poll: &Poll) -> io::Result<Arc<Waker>> {
     Waker::new(poll.registry(), WAKER).map(Arc::new)
 }
 
+/// What failed when a device is not there at the end to take what it is owed.
+const MISSED: &str = "missed_while_away";
 /// Events that are taken in one turn. A guess: enough to share one look at the clock, few enough to be fair.
 const EVENTS_PER_TURN: usize = 256;
 /// How often the leader is told how it goes.

@@ -157,6 +157,13 @@ pub fn distrust(why: &io::Error) -> Option<String> {
     }
 }
 
+/// Whether a handshake failed because the peer does not speak TLS.
+#[must_use]
+pub fn is_foreign(why: &io::Error) -> bool {
+    let why = why.get_ref().and_then(|why| why.downcast_ref::<rustls::Error>());
+    matches!(why, Some(rustls::Error::InvalidMessage(_)))
+}
+
 /// The library's own, but with AES-128 before AES-256 (RFC 8446, section 9.1, makes it the mandatory one). The client's
 /// order decides, so this is what our clients ask for: the key schedule of AES-256 runs on SHA-384, which processors do not
 /// speed up, and costs both ends about 30 us more of each handshake.

@@ -61,7 +61,7 @@ enum Command {
     Unicast {
         /// Pushes a second, whatever the gateway does (latencies count from when a push was due), or `max`: as fast as
         /// they are received.
-        #[arg(long, value_parser = rate, default_value = "max")]
+        #[arg(long, value_parser = rate, allow_negative_numbers = true, default_value = "max")]
         rate: Rate,
         /// Pushes not yet received, with --rate max.
         #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -87,7 +87,7 @@ enum Command {
     /// Cut all devices at once and let them come back, while pushes go on.
     Reconnect {
         /// Pushes a second meanwhile.
-        #[arg(long, default_value_t = 1000.0, value_parser = pushes_a_second)]
+        #[arg(long, default_value_t = 1000.0, value_parser = pushes_a_second, allow_negative_numbers = true)]
         rate: f64,
         /// All come back within this time. The client library's first pause is up to half a second.
         #[arg(long, value_name = "TIME", value_parser = span, default_value = "500ms")]
@@ -98,7 +98,7 @@ enum Command {
     /// Push to devices that are away, then let all come back at once.
     Offline {
         /// Pushes in all.
-        #[arg(long, default_value_t = 100_000)]
+        #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
         messages: u64,
         /// Pushes not yet answered, over all streams.
         #[arg(long, default_value_t = 8192, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -109,16 +109,16 @@ enum Command {
     /// A day in the life: pushes to users and topics while devices leave and return, stop reading, and fail to handle some.
     Mixed {
         /// Pushes to users a second.
-        #[arg(long, default_value_t = 2000.0, value_parser = pushes_a_second)]
+        #[arg(long, default_value_t = 2000.0, value_parser = pushes_a_second, allow_negative_numbers = true)]
         rate: f64,
         /// Pushes to topics a second.
-        #[arg(long, default_value_t = 5.0, value_parser = pushes_a_second)]
+        #[arg(long, default_value_t = 5.0, value_parser = pushes_a_second, allow_negative_numbers = true)]
         topic_rate: f64,
         /// Topics, of which each device follows one.
         #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1000))]
         topics: u32,
         /// For how long.
-        #[arg(long, value_name = "TIME", value_parser = span, default_value = "60s")]
+        #[arg(long, value_name = "TIME", value_parser = some_time, default_value = "60s")]
         duration: Duration,
         #[command(flatten)]
         common: Common,
@@ -128,7 +128,7 @@ enum Command {
 /// What every scenario takes.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Common {
-    /// Devices [default: 10000; 1000 for unicast, offline and mixed].
+    /// Devices [default: 10000; 1000 for unicast, offline and mixed; enqueue has none].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     connections: Option<u32>,
     /// Handshakes under way at a time.
@@ -172,10 +172,10 @@ pub(super) struct Common {
 #[derive(Clone, Copy, Debug, clap::Args)]
 struct HowMuch {
     /// Push so often in all [default: until --duration is over].
-    #[arg(long, conflicts_with = "duration")]
+    #[arg(long, conflicts_with = "duration", value_parser = clap::value_parser!(u64).range(1..))]
     pushes: Option<u64>,
     /// Push for so long [default: 10s].
-    #[arg(long, value_name = "TIME", value_parser = span)]
+    #[arg(long, value_name = "TIME", value_parser = some_time)]
     duration: Option<Duration>,
 }
 
@@ -331,6 +331,10 @@ fn rate(text: &str) -> Result<Rate, String> {
 fn pushes_a_second(text: &str) -> Result<f64, String> {
     let rate = text.parse().ok().filter(|rate| (0.01..=1e7).contains(rate));
     rate.ok_or_else(|| "expected pushes a second, 0.01 to 10000000".to_owned())
+}
+
+fn some_time(text: &str) -> Result<Duration, String> {
+    span(text).and_then(|time| if time.is_zero() { Err("expected more than no time".to_owned()) } else { Ok(time) })
 }
 
 fn payload(text: &str) -> Result<usize, String> {

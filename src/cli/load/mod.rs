@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::cli::load_report::progress::Bar;
+use crate::cli::load_report::progress::{Bar, Step};
 use crate::cli::load_report::{compare, html, show, size};
 use crate::cli::style::Output;
 use crate::load::plan::Progress;
@@ -58,7 +58,13 @@ fn drive(plan: &plan::Plan) -> Result<Report, plan::Error> {
                     } else {
                         String::new()
                     };
-                    bar.update(glance.phase, glance.done, glance.total, &memory);
+                    bar.update(&Step {
+                        phase: glance.phase,
+                        done: glance.done,
+                        total: glance.total,
+                        time: glance.time,
+                        note: &memory,
+                    });
                 }
                 std::thread::park_timeout(BAR_PAUSE);
             }

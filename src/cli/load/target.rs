@@ -97,7 +97,9 @@ fn authority_of(url: &str) -> anyhow::Result<(String, bool)> {
 }
 
 fn resolve(address: &str, flag: &str) -> anyhow::Result<SocketAddr> {
-    let found = address.to_socket_addrs().map_err(|why| anyhow!("{flag}: `{address}` is no host:port: {why}"))?;
+    let found = address.to_socket_addrs().map_err(|why| {
+        anyhow!("{flag}: `{address}` cannot be resolved ({why}); expected HOST:PORT such as 127.0.0.1:7443")
+    })?;
     // Gateways listen on IPv4 unless told otherwise.
     let mut found: Vec<_> = found.collect();
     found.sort_by_key(SocketAddr::is_ipv6);
@@ -126,6 +128,8 @@ mod tests {
     #[test]
     fn addresses_need_a_port() {
         assert_eq!(resolve("127.0.0.1:1", "--devices").unwrap(), ([127, 0, 0, 1], 1).into());
-        assert!(resolve("127.0.0.1", "--devices").unwrap_err().to_string().starts_with("--devices: `127.0.0.1`"));
+        assert!(
+            resolve("127.0.0.1", "--devices").unwrap_err().to_string().starts_with("--devices: `127.0.0.1` cannot")
+        );
     }
 }

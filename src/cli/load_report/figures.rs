@@ -85,7 +85,11 @@ pub(super) fn latencies(report: &Report) -> Vec<(String, &Latency)> {
         "enqueue" => "enqueue",
         _ => "delivery",
     };
-    let others = report.other_latency_ms.iter().map(|(name, latency)| (name.clone(), latency));
+    let others = report.other_latency_ms.iter().map(|(name, latency)| {
+        // One word for one thing, whether it is what the scenario is about or not.
+        let shown = if name == "handshake" { "welcome" } else { name };
+        (shown.to_owned(), latency)
+    });
     let all = std::iter::once((main.to_owned(), &report.latency_ms)).chain(others);
     all.filter(|(_, latency)| latency.count > 0).collect()
 }

@@ -31,26 +31,28 @@ impl Bar {
         Self { bar, clock, pace: Mutex::new(Pace::default()) }
     }
 
-    /// Tells how far a phase is. `total` is 0 when it is not known; `note` is said as it is, such as
-    /// `server 312 MiB`. A new name of a phase begins a new count.
-    pub(in crate::cli) fn update(&self, phase: &str, done: u64, total: u64, note: &str) {
-        let step = Step { phase, done, total, note };
+    /// Tells how far a phase is. A new name of a phase begins a new count.
+    pub(in crate::cli) fn update(&self, step: &Step<'_>) {
         let now = self.clock.now().moment;
         let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_new = pace.follow(now, &step);
+        let is_new = pace.follow(now, step);
         if self.bar.is_hidden() {
-            if let Some(line) = pace.line(now, &step, is_new) {
+            if let Some(line) = pace.line(now, step, is_new) {
                 // There is nobody left to tell when standard error is gone.
                 let _ = writeln!(anstream::stderr().lock(), "{line}");
             }
             return;
         }
         // Each of these may draw, so words come before the bar moves.
-        self.bar.set_message(pace.words(now, &step));
+        self.bar.set_message(pace.words(now, step));
         if is_new {
-            self.bar.set_prefix(printable(phase, PHASE_MAX));
+            self.bar.set_prefix(printable(step.phase, PHASE_MAX));
         }
         // A bar without a known length stands still at nothing.
+        let (done, total) = match step.time {
+            Some((spent, span)) => (spent.as_millis() as u64, span.as_millis() as u64),
+            None => (step.done, step.total),
+        };
         self.bar.set_length(total.max(1));
         self.bar.set_position(done.min(total));
     }
@@ -68,11 +70,17 @@ impl Drop for Bar {
 }
 
 /// What the run says of itself.
-struct Step<'s> {
-    phase: &'s str,
-    done: u64,
-    total: u64,
-    note: &'s str,
+pub(in crate::cli) struct Step<'s> {
+    /// What goes on.
+    pub(in crate::cli) phase: &'s str,
+    /// How much of it is done.
+    pub(in crate::cli) done: u64,
+    /// Out of how much; 0 when that is not known.
+    pub(in crate::cli) total: u64,
+    /// How much of its time is over, and how long that is, if it was given one.
+    pub(in crate::cli) time: Option<(Duration, Duration)>,
+    /// Said as it is, such as `server 312 MiB`.
+    pub(in crate::cli) note: &'s str,
 }
 
 /// How fast the phase goes and when it was last told of.
@@ -107,13 +115,20 @@ impl Pace {
         }
         self.told = now;
         self.ended |= ends;
-        Some(format!("{}: {}", printable(step.phase, PHASE_MAX), self.words(now, step)))
+        let (phase, words) = (printable(step.phase, PHASE_MAX), self.words(now, step));
+        Some(if words.is_empty() { phase } else { format!("{phase}: {words}") })
     }
 
     /// How far, how fast, how long still.
     fn words(&self, now: Moment, step: &Step<'_>) -> String {
         let done = count(step.done).text();
-        let mut words = vec![if step.total > 0 { format!("{done} of {}", count(step.total).text()) } else { done }];
+        let mut words = Vec::new();
+        if step.total > 0 {
+            words.push(format!("{done} of {}", count(step.total).text()));
+        } else if step.done > 0 {
+            // A phase that does not count says nothing of it.
+            words.push(done);
+        }
         let seconds = now.since(self.began).as_secs_f64();
         let per_second = step.done.saturating_sub(self.done_before) as f64 / seconds;
         // Over less than this the figure would only flicker.
@@ -123,6 +138,9 @@ impl Pace {
             if left > 0.0 && left < LEFT_MAX {
                 words.push(format!("{} left", remaining(left)));
             }
+        }
+        if let Some((spent, span)) = step.time.filter(|(spent, span)| spent < span) {
+            words.push(format!("{} left", remaining((span - spent).as_secs_f64())));
         }
         if !step.note.is_empty() {
             words.push(printable(step.note, NOTE_MAX));
@@ -165,6 +183,8 @@ const LEFT_MAX: f64 = 360_000.0;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::{Bar, Pace, Step, remaining};
     use crate::model::clock::{Clock, Moment};
 
@@ -173,7 +193,7 @@ mod tests {
         let mut pace = Pace::default();
         let mut tell = |millis: u64, phase: &str, done: u64, note: &str| {
             let now = Moment::from_micros(millis * 1000);
-            let step = Step { phase, done, total: 1000, note };
+            let step = Step { phase, done, total: 1000, time: None, note };
             let is_new = pace.follow(now, &step);
             pace.line(now, &step, is_new)
         };
@@ -195,10 +215,22 @@ mod tests {
     #[test]
     fn an_unknown_end_has_no_time_left() {
         let mut pace = Pace::default();
-        let step = |done| Step { phase: "drain", done, total: 0, note: "" };
+        let step = |done| Step { phase: "drain", done, total: 0, time: None, note: "" };
         pace.follow(Moment::ZERO, &step(0));
         assert_eq!(pace.words(Moment::from_micros(2_000_000), &step(5_000)), "5,000  2.50 k/s");
-        assert_eq!(pace.words(Moment::from_micros(2_000_000), &step(0)), "0", "nothing yet");
+        assert_eq!(pace.words(Moment::from_micros(2_000_000), &step(0)), "", "nothing is counted");
+    }
+
+    #[test]
+    fn a_phase_with_a_time_says_how_much_is_left() {
+        let pace = Pace { phase: Some("measure".to_owned()), ..Pace::default() };
+        let words = |spent, done| {
+            let time = Some((Duration::from_secs(spent), Duration::from_secs(10)));
+            pace.words(Moment::ZERO, &Step { phase: "measure", done, total: 0, time, note: "server 1 MiB" })
+        };
+        assert_eq!(words(0, 0), "10 s left  server 1 MiB");
+        assert_eq!(words(7, 21), "21  3 s left  server 1 MiB");
+        assert_eq!(words(10, 30), "30  server 1 MiB");
     }
 
     #[test]
@@ -214,8 +246,9 @@ mod tests {
             assert!(indicatif::ProgressStyle::with_template(template).is_ok(), "{template}");
         }
         let bar = Bar::new(Clock::new());
-        bar.update("connect", 7, 0, "");
-        bar.update("connect", 9, 5, "more than all");
+        let time = Some((Duration::MAX, Duration::ZERO));
+        bar.update(&Step { phase: "connect", done: 7, total: 0, time, note: "" });
+        bar.update(&Step { phase: "connect", done: 9, total: 5, time: None, note: "more than all" });
         bar.finish();
     }
 }

@@ -1,6 +1,5 @@
 //! Pushes to users who are not there: what the gateway can take, without any delivery.
 
-use super::bounds;
 use super::unicast::drive;
 use crate::load::leader::Leader;
 use crate::load::order::{Aim, Pace};
@@ -11,8 +10,7 @@ use crate::load::tally::Span;
 pub(super) fn run(mut leader: Leader, users: u32, outstanding: u32, until: Until) -> Result<Report, Error> {
     let seats = leader.crew.len();
     let from = leader.measure()?;
-    let (_, most) = bounds(until, from.0);
-    leader.phase("measure", if most < u64::MAX { most } else { 0 });
+    leader.phase_until("measure", until, 1);
     let pace = Pace::Answered(outstanding.div_ceil(seats));
     drive(&mut leader, pace, Aim::Strangers(users.div_ceil(seats).max(1)), until)?;
     let upto = (leader.clock.now().moment, leader.cpu());

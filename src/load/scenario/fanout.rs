@@ -15,8 +15,7 @@ pub(super) fn run(mut leader: Leader, crowd: &Crowd, outstanding: u32, until: Un
     push(&mut leader, outstanding.min(2), Until::Pushes(2))?;
     leader.settle()?;
     let from = leader.measure()?;
-    let total = if let Until::Pushes(count) = until { count * u64::from(crowd.connections) } else { 0 };
-    leader.phase("measure", total);
+    leader.phase_until("measure", until, crowd.connections.into());
     push(&mut leader, outstanding, until)?;
     // Acks are part of what a delivery costs.
     leader.settle()?;

@@ -7,7 +7,7 @@ use super::unicast::{drained, end};
 use super::{connect, follow};
 use crate::load::leader::Leader;
 use crate::load::order::{Aim, Life, Order, Pace};
-use crate::load::plan::{Crowd, Error};
+use crate::load::plan::{Crowd, Error, Until};
 use crate::load::report::Report;
 
 /// What is asked of a day.
@@ -26,7 +26,7 @@ pub(super) fn run(mut leader: Leader, crowd: &Crowd, day: Day) -> Result<Report,
     follow(&mut leader, day.topics)?;
     leader.report.connections = leader.connections();
     let from = leader.measure()?;
-    leader.phase("measure", (day.duration.as_secs_f64() * day.rate) as u64);
+    leader.phase_until("measure", Until::Elapsed(day.duration), 1);
     leader.order(&Order::Live(Some(LIFE)))?;
     let pace = Pace::Rate(day.rate / f64::from(leader.crew.len()));
     leader.drive(Aim::Devices, pace, None)?;

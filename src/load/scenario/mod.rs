@@ -42,6 +42,9 @@ pub fn run(plan: &Plan, progress: &Arc<Progress>) -> Result<Report, Error> {
 
 /// Refuses what cannot work, with words that say what to do.
 fn check(plan: &Plan) -> Result<(), Error> {
+    if let Some(pid) = plan.gateway.pid.filter(|pid| proc::cpu(*pid).is_none()) {
+        return Err(Error::NoProcess(pid));
+    }
     let crowd = &plan.crowd;
     let processes = u64::from(crowd.processes.max(1));
     let wanted = u64::from(crowd.connections).div_ceil(processes);

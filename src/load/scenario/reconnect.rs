@@ -7,7 +7,7 @@ use super::connect;
 use super::unicast::{drained, end};
 use crate::load::leader::Leader;
 use crate::load::order::{Aim, Order, Pace};
-use crate::load::plan::{Crowd, Error};
+use crate::load::plan::{Crowd, Error, Until};
 use crate::load::report::Report;
 use crate::load::tally::Span;
 
@@ -15,7 +15,7 @@ pub(super) fn run(mut leader: Leader, crowd: &Crowd, rate: f64, spread: Duration
     connect(&mut leader, crowd.connections, crowd.concurrency)?;
     leader.report.connections = leader.connections();
     let pace = Pace::Rate(rate / f64::from(leader.crew.len()));
-    leader.phase("warm up", 0);
+    leader.phase_until("warm up", Until::Elapsed(BEFORE), 1);
     leader.drive(Aim::Devices, pace, None)?;
     leader.rest(BEFORE)?;
     let from = leader.measure()?;

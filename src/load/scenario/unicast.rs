@@ -23,11 +23,11 @@ pub(super) fn run(
         Some(rate) => Pace::Rate(rate / f64::from(seats)),
         None => Pace::Received(outstanding.div_ceil(seats)),
     };
-    leader.phase("warm up", 0);
+    leader.phase_until("warm up", Until::Elapsed(WARM_UP), 1);
     drive(&mut leader, pace, Aim::Devices, Until::Elapsed(WARM_UP))?;
     leader.settle()?;
     let from = leader.measure()?;
-    leader.phase("measure", if let Until::Pushes(count) = until { count } else { 0 });
+    leader.phase_until("measure", until, 1);
     drive(&mut leader, pace, Aim::Devices, until)?;
     leader.settle()?;
     let upto = (leader.clock.now().moment, leader.cpu());
