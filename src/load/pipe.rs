@@ -18,11 +18,13 @@ pub(super) struct Scratch {
     pub(super) plain: Vec<u8>,
     /// The same as it goes over the network.
     sealed: Vec<u8>,
+    /// The peer may have said its last word: its end is to be looked for behind what it said.
+    pub(super) may_end: bool,
 }
 
 impl Scratch {
     pub(super) fn new() -> Self {
-        Self { incoming: vec![0; READ_BYTES], plain: Vec::new(), sealed: Vec::new() }
+        Self { incoming: vec![0; READ_BYTES], plain: Vec::new(), sealed: Vec::new(), may_end: false }
     }
 }
 
@@ -100,7 +102,7 @@ impl Pipe {
     ) -> io::Result<(Progress, bool)> {
         let mut progress = Progress::Nothing;
         loop {
-            let Scratch { incoming, plain, .. } = scratch;
+            let Scratch { incoming, plain, may_end, .. } = scratch;
             let before = self.held.len();
             incoming[..before].copy_from_slice(&self.held);
             let read = match self.socket.read(&mut incoming[before..]) {
@@ -110,14 +112,16 @@ impl Pipe {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             };
-            let is_full = before + read == incoming.len();
+            // A short read means that there was no more: as long as something comes, there is another event. But the end
+            // that came with the last words is told by their event alone.
+            let is_all = before + read < incoming.len() && !*may_end;
             let received = &mut incoming[..before + read];
             let Some(session) = self.session.as_mut() else {
                 take(received, plain)?;
-                if is_full {
-                    continue;
+                if is_all {
+                    return Ok((progress, false));
                 }
-                return Ok((progress, false));
+                continue;
             };
             let used = session.receive(received, &mut self.unsent, |bytes| take(bytes, plain))?;
             if used == received.len() {
@@ -136,8 +140,7 @@ impl Pipe {
             if session.is_closed() {
                 return Ok((progress, true));
             }
-            if !is_full {
-                // A short read means that there was no more (as long as something comes, there is another event).
+            if is_all {
                 return Ok((progress, false));
             }
         }
@@ -196,3 +199,38 @@ impl Pipe {
 
 /// What one read takes at most: many records, so that a busy connection needs few calls. A guess.
 const READ_BYTES: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::TcpListener;
+
+    use mio::{Events, Poll, Token};
+
+    use super::{Pipe, Scratch};
+
+    #[test]
+    fn an_end_that_comes_with_the_last_words_is_seen() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (mut poll, mut events) = (Poll::new().unwrap(), Events::with_capacity(8));
+        let mut pipe = Pipe::dial(listener.local_addr().unwrap(), None, poll.registry(), Token(0)).unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        peer.write_all(b"farewell").unwrap();
+        drop(peer);
+        let (mut scratch, mut heard, mut ended) = (Scratch::new(), Vec::new(), false);
+        // Without the fix the end is never told, and this waits for ever.
+        while !ended {
+            poll.poll(&mut events, None).unwrap();
+            for event in &events {
+                scratch.may_end = event.is_read_closed();
+                pipe.writable(&mut scratch).unwrap();
+                let take = |bytes: &[u8], _: &mut Vec<u8>| {
+                    heard.extend_from_slice(bytes);
+                    Ok(())
+                };
+                ended |= pipe.read(&mut scratch, take).unwrap().1;
+            }
+        }
+        assert_eq!(heard, b"farewell");
+    }
+}

@@ -119,6 +119,7 @@ impl Worker {
             }
             self.core.now = self.core.clock.now().moment;
             for event in &events {
+                self.scratch.may_end = event.is_read_closed();
                 self.event(event.token(), event.is_writable());
             }
             loop {
@@ -361,6 +362,8 @@ impl Worker {
     /// Some leave, some stop reading, some go on.
     fn live(&mut self) {
         let (now, life) = (self.core.now, self.core.life);
+        // Nobody looked at the events of those who did not read.
+        self.scratch.may_end = true;
         for index in 0..self.devices.len() {
             let device = &mut self.devices[index];
             if device.wake(now)
