@@ -158,6 +158,12 @@ impl Driver {
         }
     }
 
+    /// Looks after all producers, whether or not there was an event.
+    pub(super) fn ready_all(&mut self, core: &mut Core, scratch: &mut Scratch) -> Vec<Note> {
+        let all = 0..self.producers.len();
+        all.flat_map(|at| self.ready(at, core, scratch, false)).collect()
+    }
+
     /// A producer is lost, and with it the answers to what it pushed.
     fn lost(&mut self, at: usize, error: &io::Error, core: &mut Core) -> Vec<Note> {
         let Some(producer) = self.producers[at].take() else { return Vec::new() };

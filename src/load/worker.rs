@@ -122,6 +122,11 @@ impl Worker {
                 self.scratch.may_end = event.is_read_closed();
                 self.event(event.token(), event.is_writable());
             }
+            // Devices that crowd in must not make the pushes look slow: those who push are looked after in every turn.
+            if events.iter().nth(EVENTS_PER_TURN - 1).is_some() {
+                let done = self.driver.ready_all(&mut self.core, &mut self.scratch);
+                self.driver_told(done);
+            }
             loop {
                 match self.orders.try_recv() {
                     Ok(Order::Finish { owed }) => {
@@ -289,7 +294,8 @@ impl Worker {
                 self.gone(index as usize, &gone);
             }
         }
-        while let Some(&Reverse((_, index))) = self.returns.peek().filter(|Reverse((due, _))| *due <= now) {
+        for _ in 0..EVENTS_PER_TURN {
+            let Some(&Reverse((_, index))) = self.returns.peek().filter(|Reverse((due, _))| *due <= now) else { break };
             self.returns.pop();
             self.dial(index);
         }
@@ -431,8 +437,8 @@ pub(super) fn waker(poll: &Poll) -> io::Result<Arc<Waker>> {
 
 /// What failed when a device is not there at the end to take what it is owed.
 const MISSED: &str = "missed_while_away";
-/// Events that are taken in one turn. A guess: enough to share one look at the clock, few enough to be fair.
-const EVENTS_PER_TURN: usize = 256;
+/// Events that are taken, and devices that begin to connect, in one turn: some milliseconds if each is a handshake's.
+const EVENTS_PER_TURN: usize = 32;
 /// How often the leader is told how it goes.
 const BEAT: Duration = Duration::from_millis(100);
 /// How often those who wait for long are looked after.
