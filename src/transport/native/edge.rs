@@ -164,10 +164,11 @@ impl Edge {
             }
             self.counts.hold(self.has_more() && !self.counts.is_full());
             self.poll_pong(context);
-            let received = self.counts.received();
+            let (received, stalled) = (self.counts.received(), self.counts.take_stalled());
             let accepted = self.connection.poll_accept(context);
             self.answered &= self.counts.is_full();
-            self.unread |= self.counts.received() != received;
+            // `h2` reads no further while it cannot answer a ping: it goes on in what came before, when there is room.
+            self.unread |= stalled || self.counts.received() != received;
             match accepted {
                 Poll::Ready(Some(Ok((request, respond)))) => {
                     self.shorts.push(Short::new(request, respond));
@@ -369,6 +370,8 @@ impl PushStream {
     /// without bound.
     fn write(&mut self, context: &mut Context<'_>, is_full: bool) -> Result<(), h2::Error> {
         if self.queued == 0 || is_full {
+            // The windows may open meanwhile, and that wakes only once: they are looked at anew.
+            self.waits = false;
             return Ok(());
         }
         let wanted = self.queued.min(FRAME_BYTES);
@@ -489,3 +492,6 @@ fn response() -> Response<()> {
 fn trailers(status: u16) -> HeaderMap {
     HeaderMap::from_iter([(http::HeaderName::from_static("grpc-status"), HeaderValue::from(status))])
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,6 +21,8 @@ pub(super) struct Counts {
     sent: AtomicU64,
     /// The socket takes no more for now; it wakes the task when it does.
     full: AtomicBool,
+    /// It was full since this was last asked for.
+    stalled: AtomicBool,
     /// More will be written before this turn ends.
     hold: AtomicBool,
 }
@@ -37,6 +39,13 @@ impl Counts {
     /// Whether the last write or flush had to wait.
     pub(super) fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
+    }
+
+    /// Whether a write or a flush has had to wait since the last call.
+    pub(super) fn take_stalled(&self) -> bool {
+        let stalled = self.stalled.load(Ordering::Relaxed);
+        self.stalled.store(false, Ordering::Relaxed);
+        stalled
     }
 
     /// From now on small writes are held back, or not. What is held leaves with the next flush after `hold(false)`.
@@ -62,6 +71,9 @@ impl<S: AsyncWrite + Unpin> Meter<S> {
     /// Takes note of how a write or a flush went.
     fn note<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         self.counts.full.store(result.is_pending(), Ordering::Relaxed);
+        if result.is_pending() {
+            self.counts.stalled.store(true, Ordering::Relaxed);
+        }
         result
     }
 
