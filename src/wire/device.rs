@@ -105,7 +105,8 @@ pub fn put_frame(frame: &Frame, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends all of a push but its body, which must follow: so a large body need not be copied for each device.
+/// Appends all of a push but its body, which must follow: so a large body need not be copied for each device. Makes no
+/// room for the body: where it travels apart, a buffer of its size would wait with each device.
 pub fn put_push_head(seq: u64, attempt: u32, entry: &Entry, out: &mut Vec<u8>) {
     // By hand, since the generated type wants its bytes on the heap: this is done once a delivery.
     let mut own = [0; OWN_BYTES_MAX];
@@ -122,7 +123,6 @@ pub fn put_push_head(seq: u64, attempt: u32, entry: &Entry, out: &mut Vec<u8>) {
     let push = own.len() + entry.body.len();
     // Key of field 2: one byte.
     let message = 1 + encoded_len_varint(push as u64) + push;
-    out.reserve(grpc::PREFIX_BYTES + message);
     grpc::put_prefix(message, out);
     encode_key(PUSH_FIELD, WireType::LengthDelimited, out);
     encode_varint(push as u64, out);
@@ -312,7 +312,7 @@ mod tests {
     use bytes::Bytes;
     use prost::Message;
 
-    use super::{Method, put_frame, request, room_for};
+    use super::{Method, PUSH_HEAD_BYTES_MAX, put_frame, put_push_head, request, room_for};
     use crate::model::clock::Timestamp;
     use crate::model::fault::Code;
     use crate::model::frame::{Frame, Request};
@@ -351,6 +351,10 @@ mod tests {
             let room = room_for(&frame);
             put_frame(&frame, &mut out);
             assert!(out.len() <= room, "{} bytes where there was room for {room}", out.len());
+            let Frame::Push { seq, attempt, entry } = frame else { panic!("not a push") };
+            let mut head = Vec::with_capacity(PUSH_HEAD_BYTES_MAX);
+            put_push_head(seq, attempt, &entry, &mut head);
+            assert!(out.starts_with(&head) && head.capacity() == PUSH_HEAD_BYTES_MAX, "{}", head.capacity());
             let message = grpc::unary(out.into(), 2 << 20).expect("one whole message");
             let Some(pb::open_response::Frame::Push(push)) = pb::OpenResponse::decode(message).expect("protobuf").frame
             else {
