@@ -215,6 +215,8 @@ impl Edge {
 
     /// Reads requests; the first that is whole is handed out.
     fn poll_shorts(&mut self, context: &mut Context<'_>) -> Poll<Event> {
+        // A stream that was reset counts no more among those that bound the answers.
+        self.answers.retain_mut(|(short, _)| short.respond.poll_reset(context).is_pending());
         let mut at = 0;
         while let Some(short) = self.shorts.get_mut(at) {
             match short.poll_read(context, self.request_bytes_max) {

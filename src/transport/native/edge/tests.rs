@@ -15,6 +15,7 @@ use crate::transport::native::{ALPN, Options};
 /// Kinds of frames (RFC 9113, section 6), and the flags used here.
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const WINDOW_UPDATE: u8 = 8;
@@ -120,6 +121,24 @@ async fn drive(edge: &mut Edge, mut done: impl FnMut(&Edge) -> bool) {
     .await;
 }
 
+/// Refuses a request.
+async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(edge: &mut Edge, peer: &mut Peer<S>, stream: u32) {
+    peer.send(&[headers(stream, END_STREAM)]).await;
+    let Event::Refused(id, fault) = edge.event().await else { panic!("not refused") };
+    edge.refuse(id, &fault);
+    drive(edge, |_| true).await;
+}
+
+/// Refuses requests until the socket is full. The next stream.
+async fn fill<S: AsyncRead + AsyncWrite + Unpin>(edge: &mut Edge, peer: &mut Peer<S>) -> u32 {
+    let mut stream = 3;
+    while !edge.counts.is_full() {
+        refuse(edge, peer, stream).await;
+        stream += 2;
+    }
+    stream
+}
+
 /// Fails instead of waiting for ever.
 async fn in_time<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), what).await.expect("it stalls")
@@ -131,14 +150,7 @@ async fn a_window_that_opens_while_the_socket_is_full_is_used_when_it_has_room()
     let (mut edge, mut peer) = open(0).await;
     push(&mut edge, 100);
     drive(&mut edge, |edge| edge.push.as_ref().is_some_and(|push| push.waits)).await;
-    let mut stream = 1;
-    while !edge.counts.is_full() {
-        stream += 2;
-        peer.send(&[headers(stream, END_STREAM)]).await;
-        let Event::Refused(id, fault) = edge.event().await else { panic!("not refused") };
-        edge.refuse(id, &fault);
-        drive(&mut edge, |_| true).await;
-    }
+    fill(&mut edge, &mut peer).await;
     let received = edge.received_bytes();
     peer.send(&[frame(WINDOW_UPDATE, 0, 1, &100_u32.to_be_bytes())]).await;
     drive(&mut edge, |edge| edge.received_bytes() > received).await;
@@ -173,4 +185,20 @@ async fn a_request_that_was_read_while_the_socket_was_full_is_seen() {
     let event = in_time(told).await.unwrap();
     assert!(matches!(event, Event::Refused(3, Fault { code: Code::UnsupportedMediaType, .. })));
     edge.abort();
+}
+
+/// A stream that was reset leaves room for another; were its answer kept, a peer that reads nothing could make us keep
+/// any number.
+#[tokio::test]
+async fn the_answer_to_a_stream_that_was_reset_is_not_kept() {
+    let (mut edge, mut peer) = open(0).await;
+    let mut stream = fill(&mut edge, &mut peer).await;
+    for _ in 0..200 {
+        refuse(&mut edge, &mut peer, stream).await;
+        let received = edge.received_bytes();
+        peer.send(&[frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())]).await;
+        drive(&mut edge, |edge| edge.received_bytes() > received).await;
+        stream += 2;
+    }
+    assert!(edge.answers.is_empty(), "{}", edge.answers.len());
 }
