@@ -454,7 +454,10 @@ impl Gone {
 
     /// An attempt that took too long.
     pub(super) fn timed_out() -> Self {
-        Self::new("handshake_timeout", "the gateway did not welcome a device in time")
+        Self::new(
+            "handshake_timeout",
+            "the gateway did not welcome a device in time; its log may say why (such as `ulimit -n` where it runs)",
+        )
     }
 }
 
