@@ -4,6 +4,7 @@
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
@@ -13,6 +14,9 @@ use crate::node::core::Core;
 
 /// Most cores: the hub keeps a bit for each of them with every log.
 pub const CORES_MAX: usize = 64;
+
+/// How long the threads may take to end. Each of their turns takes milliseconds.
+const LAST_TURNS: Duration = Duration::from_secs(2);
 
 /// The threads. Dropped, they end soon, and what runs on them is dropped there.
 pub struct Cores {
@@ -66,15 +70,18 @@ impl Cores {
         &self.places
     }
 
-    /// Ends the threads and waits for them; what still runs on them is dropped.
+    /// Ends the threads and waits for them, for a bounded time; what still runs on them is dropped.
     pub async fn stop(mut self) {
         self.stop.cancel();
         let threads = std::mem::take(&mut self.threads);
-        // Waiting blocks, and other work of this runtime may be what a core waits for.
-        let joined =
-            tokio::task::spawn_blocking(|| threads.into_iter().filter_map(|thread| thread.join().err()).count());
-        if joined.await.is_ok_and(|panicked| panicked > 0) {
-            tracing::error!("a core's thread panicked");
+        let (told, joined) = tokio::sync::oneshot::channel();
+        // Waiting blocks, and other work of this runtime may be what a core waits for. A thread of its own, because a
+        // runtime that ends waits for its own blocking threads without a bound.
+        thread::spawn(move || told.send(threads.into_iter().filter_map(|thread| thread.join().err()).count()));
+        match tokio::time::timeout(LAST_TURNS, joined).await {
+            Ok(Ok(0)) => {}
+            Ok(_) => tracing::error!("a core's thread panicked"),
+            Err(_) => tracing::error!("a core's thread does not end; going on without it"),
         }
     }
 }
