@@ -37,7 +37,7 @@ impl Default for Options {
             // Each doubling halves how often what lies on disk is merged anew. Measured with 300,000 entries, background
             // work per append and process memory: 14 us and 77 MiB with 4 MiB, 8 and 100 with 8, 5 and 104 with 16, 2 and
             // 142 with 32.
-            memtable_bytes: 32 * 1024 * 1024,
+            memtable_bytes: 16 * 1024 * 1024,
         }
     }
 }
