@@ -70,6 +70,7 @@ fn check_latency(latency: &Value, count: u64) {
     assert!(quantiles[0] > 0.0 && quantiles.is_sorted(), "{quantiles:?}");
 }
 
+/// P1.16: what a connection costs is a figure that anybody can ask for.
 #[test]
 fn connect_counts_handshakes_and_memory() {
     let gateway = Gateway::start(&[]);
@@ -143,6 +144,7 @@ fn a_mixed_day_is_verified_to_the_last_message() {
     assert!(number(&report, "deliveries") > number(&report, "pushes"), "{report:#}");
 }
 
+/// P5.7: more devices than one process holds.
 #[test]
 fn the_crowd_may_be_spread_over_processes() {
     let gateway = Gateway::start(&[]);
