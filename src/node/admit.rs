@@ -128,17 +128,19 @@ mod tests {
     use std::path::Path;
     use std::pin::pin;
     use std::sync::Arc;
-    use std::task::{Context, Waker};
+    use std::task::{Context, Poll, Waker};
     use std::time::Duration;
 
     use crate::auth::Authority;
     use crate::metrics::Metrics;
     use crate::model::clock::{Clock, Timestamp};
-    use crate::model::frame::Open;
+    use crate::model::fault::Fault;
+    use crate::model::frame::{Answer, Frame, Open, Ticket};
     use crate::model::id::{DeviceId, Receiver, TenantId, UserId};
     use crate::model::message::Urgency;
     use crate::node::cores::{Cores, Place};
-    use crate::node::{Node, Options};
+    use crate::node::link::{Event, Link};
+    use crate::node::{Node, Options, connection};
     use crate::store;
 
     fn node(folder: &Path) -> (Node, Place, Receiver, Open) {
@@ -192,5 +194,39 @@ mod tests {
             let _ = opening.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         }
         assert!(is_forgotten(&node, &receiver).await);
+    }
+
+    /// A link of no size, to weigh what the node adds to it.
+    struct Weightless;
+
+    impl Link for Weightless {
+        fn poll_event(&mut self, _: &mut Context<'_>) -> Poll<Event> {
+            Poll::Pending
+        }
+        fn received_bytes(&self) -> u64 {
+            0
+        }
+        fn sent_bytes(&self) -> u64 {
+            0
+        }
+        fn unsent_bytes(&self) -> usize {
+            0
+        }
+        fn send(&mut self, _: &Frame) {}
+        fn answer(&mut self, _: Ticket, _: Result<Answer, Fault>) {}
+        fn ping(&mut self) {}
+        fn finish(&mut self) {}
+    }
+
+    /// The future of a session lives as long as its connection, nearly always idle: an `async fn` too many, or a large
+    /// value held over an await, would double it for every device. What it owns on the heap is a few hundred bytes more.
+    #[tokio::test]
+    async fn a_served_session_is_small() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (node, place, _, open) = node(folder.path());
+        let admitted = node.open(&open, &place).await.expect("a session");
+        let served = connection::serve(Arc::new(node), Weightless, admitted);
+        let bytes = size_of_val(&served);
+        assert!(bytes <= 1_792, "{bytes} bytes");
     }
 }

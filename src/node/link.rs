@@ -31,8 +31,8 @@ pub trait Link: Send + 'static {
     /// they exceed its bound.
     fn unsent_bytes(&self) -> usize;
 
-    /// Queues a frame on the push stream; returns the bytes it adds to [`Link::unsent_bytes`]. Frames queued before
-    /// the next poll travel together.
+    /// Queues a frame on the push stream, which adds its bytes to [`Link::unsent_bytes`]: a link that never told of them
+    /// would get no more frames once the session's bound is reached. Frames queued before the next poll travel together.
     fn send(&mut self, frame: &Frame);
 
     /// Answers a request.
