@@ -4,7 +4,8 @@ use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
-    let files = protox::compile(["pushline/v1/device.proto", "pushline/v1/backend.proto"], ["proto"])?;
+    let files = ["device", "backend", "audience", "receipts"].map(|file| format!("pushline/v1/{file}.proto"));
+    let files = protox::compile(files, ["proto"])?;
     tonic_prost_build::configure()
         .bytes(".pushline.v1")
         // A map with a stable order makes equal pushes encode to equal bytes, which idempotency compares.

@@ -42,6 +42,8 @@ fn push(seq: u64) -> Frame {
         expires_at: Timestamp::from_millis(1_802_000_000_000),
         urgency: Urgency::Normal,
         device: None,
+        aim: None,
+        receipts: true,
         body: body::encode(content()),
     };
     Frame::Push { seq, attempt: 1, entry }

@@ -60,6 +60,7 @@ impl Step {
             window: BATCH as u32,
             urgency_floor: Urgency::VeryLow,
             agent: String::new(),
+            attributes: std::collections::BTreeMap::new(),
         };
         let (options, expires) = (Options::default(), Timestamp::from_millis(u64::MAX / 2));
         let handshake = Handshake::check(&open, receiver.clone(), expires, &options).expect("its own token");
@@ -84,6 +85,8 @@ impl Step {
             expires_at: Timestamp::from_millis(u64::MAX / 2),
             urgency: Urgency::Normal,
             device: None,
+            aim: None,
+            receipts: true,
             body: self.body.clone(),
         }
     }

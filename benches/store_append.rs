@@ -64,6 +64,7 @@ fn append(log: LogId, number: u64, durability: Durability) -> Append {
         idempotency: None,
         durability,
         body: vec![7; BODY_BYTES].into(),
+        wishes: pushline::store::Wishes::default(),
     }
 }
 
@@ -128,7 +129,12 @@ fn filled(runtime: &Runtime) -> (TempDir, Arc<dyn Store>) {
 async fn commits(store: &dyn Store, cursors: &[Cursor], settled: u64) {
     let commit = |(user, cursor): (u64, &Cursor)| {
         let cursor = Cursor { settled: Ranges::upto(settled), ..cursor.clone() };
-        store.commit(Commit { receiver: receiver(user), cursors: vec![(inbox(user), cursor)], dead: Vec::new() })
+        store.commit(Commit {
+            receiver: receiver(user),
+            cursors: vec![(inbox(user), cursor)],
+            dead: Vec::new(),
+            reports: Vec::new(),
+        })
     };
     let answers: Vec<_> = (0..).zip(cursors).map(commit).collect();
     for answer in answers {

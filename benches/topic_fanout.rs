@@ -21,7 +21,7 @@ use pushline::model::id::{DeviceId, Receiver, TenantId, TopicName, UserId};
 use pushline::model::message::{Durability, Target, Urgency};
 use pushline::node::cores::{Cores, Place};
 use pushline::node::link::{Event, Link};
-use pushline::node::push::Draft;
+use pushline::node::push::{Draft, Wishes};
 use pushline::node::{Node, Options, connection};
 use pushline::store;
 use tempfile::TempDir;
@@ -157,6 +157,7 @@ impl Crowd {
                 window: WINDOW,
                 urgency_floor: Urgency::VeryLow,
                 agent: String::new(),
+                attributes: std::collections::BTreeMap::new(),
             };
             let link = MemoryLink {
                 arrivals: Arc::clone(&arrivals),
@@ -189,6 +190,7 @@ impl Crowd {
             idempotency_key: None,
             fingerprint: 0,
             body: self.body.clone(),
+            wishes: Wishes::default(),
         };
         let (pushed, ()) = tokio::join!(self.node.push(&self.tenant, draft), self.arrivals.all.notified());
         pushed.expect("the node takes pushes");

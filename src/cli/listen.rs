@@ -196,6 +196,8 @@ fn target_object(target: Option<&Target>) -> Value {
         Some(Target::User(user)) => json!({ "user": user.as_str() }),
         Some(Target::Device(user, device)) => json!({ "user": user.as_str(), "device": device.as_str() }),
         Some(Target::Topic(topic)) => json!({ "topic": topic.as_str() }),
+        Some(Target::Condition(condition)) => json!({ "condition": condition.as_str() }),
+        Some(Target::AnyOfUser(user)) => json!({ "any_of_user": user.as_str() }),
         None => Value::Null,
     }
 }
@@ -205,6 +207,8 @@ fn target_words(target: Option<&Target>) -> String {
         Some(Target::User(user)) => format!("user {user}"),
         Some(Target::Device(user, device)) => format!("device {user}/{device}"),
         Some(Target::Topic(topic)) => format!("topic {topic}"),
+        Some(Target::Condition(condition)) => format!("condition {condition}"),
+        Some(Target::AnyOfUser(user)) => format!("any device of {user}"),
         None => "unknown target".to_owned(),
     }
 }

@@ -162,6 +162,7 @@ impl Arguments {
             collapse_key: self.collapse_key.clone().unwrap_or_default(),
             durability: durability.into(),
             idempotency_key: self.idempotency_key.clone().unwrap_or_default(),
+            ..pb::PushRequest::default()
         }
     }
 

@@ -126,6 +126,7 @@ impl Connection {
             window: options.window,
             urgency_floor: urgency_to_pb(options.urgency_floor).into(),
             agent: options.agent.clone(),
+            ..pb::OpenRequest::default()
         };
         Self {
             core: Core::new(options, fastrand::u64(..)),
@@ -277,7 +278,8 @@ impl Connection {
             }
             Command::Update { urgency_floor, window, reply } => {
                 let urgency_floor = urgency_floor.map(|floor| urgency_to_pb(floor).into());
-                let answer = self.call(Method::Update, grpc::framed(&pb::UpdateRequest { urgency_floor, window }));
+                let answer = self
+                    .call(Method::Update, grpc::framed(&pb::UpdateRequest { urgency_floor, window, attributes: None }));
                 self.calls.push(Box::pin(async move {
                     let result = answer.await.map(|got: pb::UpdateResponse| {
                         (urgency_from_pb(got.urgency_floor()).unwrap_or(Urgency::VeryLow), got.window)

@@ -255,6 +255,7 @@ pub(super) fn welcome() -> pb::Welcome {
         resume: Some(pb::Resume { outcome: pb::resume::Outcome::Resumed.into(), waiting: 3, missed: 1 }),
         server_time_ms: 7,
         topics: vec!["news".into()],
+        group_topics: Vec::new(),
     }
 }
 

@@ -190,6 +190,14 @@ options! {
         idempotency_window: Duration as Span = "1day" in "1s"..="28days";
         /// How long it is remembered what became of a message after it expired or was replaced.
         tombstone_ttl: Duration as Span = "1day" in "1s"..="28days";
+        /// Messages the broadcast log of one tenant (pushes with a condition) may hold. Full: the oldest go.
+        broadcast_entries_max: u64 as Count<u64> = "10000" in "1"..="10000000";
+        /// Groups one user may be in. Full: the request is refused with `too_many_groups`.
+        groups_per_user_max: u32 as Count<u32> = "1000" in "1"..="10000";
+        /// How long receipts and presence events are kept to be read again.
+        journal_ttl: Duration as Span = "7days" in "1min"..="90days";
+        /// Scheduled messages of one tenant that may wait. Full: the push is refused with `too_many_scheduled`.
+        scheduled_max: u64 as Count<u64> = "100000" in "1"..="10000000";
     }
 
     /// How pushes reach a device: heartbeats, window, acks, redelivery.
@@ -303,6 +311,10 @@ impl Store {
             device_absence_max: self.device_absence_max,
             idempotency_window: self.idempotency_window,
             tombstone_ttl: self.tombstone_ttl,
+            broadcast_entries_max: self.broadcast_entries_max,
+            groups_per_user_max: self.groups_per_user_max,
+            journal_ttl: self.journal_ttl,
+            scheduled_max: self.scheduled_max,
         }
     }
 

@@ -66,7 +66,7 @@ impl Handshake {
     ) -> Session {
         let topics = following.iter().filter_map(|following| match &following.log {
             LogId::Topic(_, topic) => Some(topic.clone()),
-            LogId::Inbox(..) => None,
+            LogId::Inbox(..) | LogId::Broadcast(_) => None,
         });
         let welcome = Welcome {
             session,
@@ -76,6 +76,7 @@ impl Handshake {
             resume: Resume { outcome: ResumeOutcome::New, waiting: 0, missed: 0 },
             server_time: now.wall,
             topics: topics.collect(),
+            group_topics: Vec::new(),
         };
         let left = self.token_expires_at.as_millis().saturating_sub(now.wall.as_millis());
         let terms = Terms {
@@ -125,6 +126,7 @@ mod tests {
             window: u32::MAX,
             urgency_floor: Urgency::Low,
             agent: String::new(),
+            attributes: std::collections::BTreeMap::new(),
         };
         let options = Options::default();
         let check = |open: &Open| Handshake::check(open, receiver.clone(), Timestamp::ZERO, &options);

@@ -270,6 +270,7 @@ mod tests {
             payload: vec![7; 300].into(),
             urgency: 3,
             collapse_key: "key".into(),
+            ..pb::Push::default()
         };
         let message = pb::OpenResponse { frame: Some(pb::open_response::Frame::Push(push)) }.encode_to_vec();
         let target = target.encode_to_vec();

@@ -76,6 +76,8 @@ codes! {
     UnknownMethod = 112, "unknown_method", Unimplemented, 404;
     /// The path is known, the HTTP method is not.
     MethodNotAllowed = 113, "method_not_allowed", Unimplemented, 405;
+    /// The condition cannot be read: the words say what is wrong and at which byte.
+    InvalidCondition = 114, "invalid_condition", InvalidArgument, 400;
     /// No token or key came with the request.
     MissingCredentials = 201, "missing_credentials", Unauthenticated, 401;
     /// The token or key is not one this gateway issued.
@@ -96,6 +98,16 @@ codes! {
     MessageNotFound = 305, "message_not_found", NotFound, 404;
     /// The session ended while the request was under way.
     SessionEnded = 306, "session_ended", Aborted, 409;
+    /// There is no such group.
+    GroupNotFound = 307, "group_not_found", NotFound, 404;
+    /// The group exists and maps to other topics.
+    GroupExists = 308, "group_exists", AlreadyExists, 409;
+    /// The user's groups were set with this version, or a newer one, before.
+    StaleVersion = 309, "stale_version", FailedPrecondition, 409;
+    /// The message to be replaced is over, or went to another target.
+    NotReplaceable = 310, "not_replaceable", FailedPrecondition, 409;
+    /// The tenant has no webhook of this kind.
+    WebhookNotFound = 311, "webhook_not_found", NotFound, 404;
     /// The gateway holds as many connections as it may.
     TooManyConnections = 401, "too_many_connections", ResourceExhausted, 429;
     /// The user holds as many connections as one user may.
@@ -108,6 +120,10 @@ codes! {
     LogFull = 405, "log_full", ResourceExhausted, 429;
     /// More writes wait for the disk than the queue holds; try again in a moment.
     StoreBusy = 406, "store_busy", Unavailable, 503;
+    /// The user would be in more groups, or the group map to more topics, than allowed; nothing was changed.
+    TooManyGroups = 407, "too_many_groups", ResourceExhausted, 429;
+    /// As many scheduled messages wait as the tenant may have.
+    TooManyScheduled = 408, "too_many_scheduled", ResourceExhausted, 429;
     /// The store failed; nothing of the request is stored unless its answer says so.
     StoreFailed = 501, "store_failed", Unavailable, 503;
     /// The gateway is being drained; go elsewhere or come back.

@@ -1,11 +1,12 @@
 //! What travels between a device and its session: frames down the push stream, requests and answers on short streams.
 //! These are the meanings; `wire` knows the bytes.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::clock::Timestamp;
 use crate::model::close::CloseReason;
-use crate::model::id::{DeviceId, SessionId, TopicName};
+use crate::model::id::{DeviceId, MessageId, SessionId, TopicName};
 use crate::model::message::{Entry, Urgency};
 
 /// What a device asks for when it opens a session. Numbers are as the device sent them; `delivery::handshake` bounds them.
@@ -23,6 +24,8 @@ pub struct Open {
     pub urgency_floor: Urgency,
     /// Name of its software, for logs.
     pub agent: String,
+    /// What conditions may ask about it; empty to leave what is known.
+    pub attributes: BTreeMap<String, String>,
 }
 
 /// When each side sends a heartbeat and when it gives the other up.
@@ -85,8 +88,10 @@ pub struct Welcome {
     pub resume: Resume,
     /// The server's wall clock.
     pub server_time: Timestamp,
-    /// The device's subscriptions.
+    /// The topics it follows.
     pub topics: Vec<TopicName>,
+    /// Those of them that its user's groups bring.
+    pub group_topics: Vec<TopicName>,
 }
 
 /// A frame on the push stream.
@@ -169,7 +174,11 @@ pub enum Request {
         urgency_floor: Option<Urgency>,
         /// In-flight window it wants.
         window: Option<u32>,
+        /// What conditions may ask about it.
+        attributes: Option<BTreeMap<String, String>>,
     },
+    /// The user has seen these messages here.
+    Dismiss(Vec<MessageId>),
 }
 
 /// The answer on a short stream.
@@ -198,5 +207,10 @@ pub enum Answer {
         urgency_floor: Urgency,
         /// In-flight window.
         window: u32,
+    },
+    /// After a `Dismiss`.
+    Dismissed {
+        /// Messages that were dismissed now.
+        dismissed: u32,
     },
 }

@@ -92,6 +92,19 @@ name!(
     /// A topic of a tenant.
     TopicName
 );
+name!(
+    /// A set of users that a backend manages; it maps to topics.
+    GroupName
+);
+name!(
+    /// A sender's word for messages that belong together.
+    Tag
+);
+
+/// A device's number within its tenant, given once and never again: what sets of devices are made of. A user that no
+/// device of was seen yet has one too, which its first device takes over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeviceNumber(pub u32);
 
 impl TenantId {
     /// Whether the name is kept for the gateway itself, as those that begin with an underscore are: its canary lives there.

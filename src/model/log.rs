@@ -11,6 +11,8 @@ pub enum LogId {
     Inbox(TenantId, UserId),
     /// Messages for the subscribers of a topic.
     Topic(TenantId, TopicName),
+    /// Messages with a condition.
+    Broadcast(TenantId),
 }
 
 impl LogId {
@@ -18,17 +20,18 @@ impl LogId {
     #[must_use]
     pub const fn tenant(&self) -> &TenantId {
         match self {
-            Self::Inbox(tenant, _) | Self::Topic(tenant, _) => tenant,
+            Self::Inbox(tenant, _) | Self::Topic(tenant, _) | Self::Broadcast(tenant) => tenant,
         }
     }
 }
 
-/// The name a backend sees, without the tenant: `inbox/USER` or `topic/TOPIC`.
+/// The name a backend sees, without the tenant: `inbox/USER`, `topic/TOPIC` or `broadcast`.
 impl fmt::Display for LogId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Inbox(_, user) => write!(f, "inbox/{user}"),
             Self::Topic(_, topic) => write!(f, "topic/{topic}"),
+            Self::Broadcast(_) => f.write_str("broadcast"),
         }
     }
 }

@@ -1,10 +1,14 @@
 //! Messages: what a backend pushes and what a log holds.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::model::clock::Timestamp;
+use crate::model::condition::Condition;
 use crate::model::id::{DeviceId, MessageId, TopicName, UserId};
-use crate::model::log::{Head, Offset};
+use crate::model::log::{Epoch, Head, LogId, Offset};
+use crate::model::set::DeviceSet;
 
 /// Whom a push is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -15,6 +19,10 @@ pub enum Target {
     Device(UserId, DeviceId),
     /// Every device subscribed to a topic.
     Topic(TopicName),
+    /// Every device that a condition was true for when the push was accepted.
+    Condition(Condition),
+    /// Every device of a user until the first one acks.
+    AnyOfUser(UserId),
 }
 
 /// How urgent a message is (RFC 8030, section 5.3); ordered from least to most.
@@ -80,6 +88,10 @@ pub struct Entry {
     pub urgency: Urgency,
     /// Only this device of the user may have it; `None` for all that follow the log.
     pub device: Option<DeviceId>,
+    /// What else tells who may have it; most entries have nothing of it.
+    pub aim: Option<Arc<Aim>>,
+    /// The sender wants to know what becomes of it.
+    pub receipts: bool,
     /// Target, content type, attributes, payload: encoded once by `wire::body`, shared by every session.
     pub body: Bytes,
 }
@@ -90,6 +102,62 @@ impl Entry {
     pub fn expired(&self, now: Timestamp) -> bool {
         self.offset > Offset::ZERO && self.expires_at <= now
     }
+}
+
+/// Who among the followers of a log an entry is for, and what else is out of the ordinary about it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Aim {
+    /// Broadcast log: the devices that the condition was true for.
+    pub audience: Option<DeviceSet>,
+    /// Who does not get it.
+    pub exclude: Vec<Exclusion>,
+    /// It is for any one device of the user: the first that acks.
+    pub any_of_user: bool,
+    /// It brings nothing: it takes another entry away.
+    pub dismissal: Option<Dismissed>,
+}
+
+/// A user, or one device of one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Exclusion {
+    /// The user.
+    pub user: UserId,
+    /// The device; `None` for all of the user's.
+    pub device: Option<DeviceId>,
+}
+
+impl Exclusion {
+    /// Whether it is this device.
+    #[must_use]
+    pub fn covers(&self, user: &UserId, device: &DeviceId) -> bool {
+        self.user == *user && self.device.as_ref().is_none_or(|only| only == device)
+    }
+}
+
+/// The entry that another one takes away. Whoever reads of it settles that place, and tells the device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dismissed {
+    /// The log of the entry.
+    pub log: LogId,
+    /// The life of that log.
+    pub epoch: Epoch,
+    /// Its place there.
+    pub offset: Offset,
+    /// The message.
+    pub message: MessageId,
+    /// Why, for the device.
+    pub reason: DismissReason,
+}
+
+/// Why a message is to be taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DismissReason {
+    /// The backend cancelled it.
+    Cancelled,
+    /// The user has seen it on another device.
+    Seen,
+    /// It was for any one device of the user, and another one has acked it.
+    Taken,
 }
 
 /// A piece of a log.

@@ -3,10 +3,16 @@
 
 pub mod clock;
 pub mod close;
+pub mod condition;
 pub mod cursor;
 pub mod fault;
 pub mod frame;
 pub mod id;
 pub mod log;
 pub mod message;
+pub mod presence;
+pub mod quiet;
 pub mod ranges;
+pub mod receipt;
+pub mod set;
+pub mod webhook;

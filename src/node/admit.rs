@@ -105,7 +105,7 @@ impl Node {
     async fn cursors(&self, presence: &mut Presence, seat: &mut Seat) -> Result<(bool, Vec<Following>), Fault> {
         seat.follow(LogId::Inbox(presence.receiver.tenant.clone(), presence.receiver.user.clone()));
         let mut opened = presence.open().await.map_err(fault)?;
-        let topics = || opened.following.iter().filter(|following| matches!(following.log, LogId::Topic(..)));
+        let topics = || opened.follows.following.iter().filter(|following| matches!(following.log, LogId::Topic(..)));
         let logs: Vec<LogId> = topics().map(|following| following.log.clone()).collect();
         if !logs.is_empty() {
             for log in &logs {
@@ -113,17 +113,18 @@ impl Node {
             }
             let heads = self.store.heads(logs.clone()).await.map_err(fault)?;
             for (log, head) in logs.iter().zip(heads) {
-                if let Some(following) = opened.following.iter_mut().find(|following| following.log == *log) {
+                if let Some(following) = opened.follows.following.iter_mut().find(|following| following.log == *log) {
                     following.head = head;
                 }
             }
         }
-        Ok((opened.new, opened.following))
+        Ok((opened.new, opened.follows.following))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::future::Future;
     use std::path::Path;
     use std::pin::pin;
@@ -159,6 +160,7 @@ mod tests {
             window: 0,
             urgency_floor: Urgency::VeryLow,
             agent: String::new(),
+            attributes: BTreeMap::new(),
         };
         let options = store::open::Options { data: folder.join("store"), ..store::open::Options::default() };
         let store = store::open::open(&options).expect("a store");

@@ -299,7 +299,7 @@ impl<L: Link> Connection<L> {
                 }
                 Output::Commit(cursors, dead) => {
                     let receiver = self.seat.receiver().clone();
-                    let committed = self.node.store.commit(Commit { receiver, cursors, dead });
+                    let committed = self.node.store.commit(Commit { receiver, cursors, dead, reports: Vec::new() });
                     self.work.push(Box::pin(async move { Done::Committed(committed.await) }));
                 }
                 Output::Ping => self.link.ping(),
@@ -369,7 +369,10 @@ impl<L: Link> Connection<L> {
         match request {
             _ if self.session.over() => self.link.answer(ticket, Err(ended())),
             Request::Ack(ack) => self.feed(now, Input::Ack(ticket, ack)),
-            Request::Update { urgency_floor, window } => self.feed(now, Input::Update(ticket, urgency_floor, window)),
+            Request::Update { urgency_floor, window, .. } => {
+                self.feed(now, Input::Update(ticket, urgency_floor, window))
+            }
+            Request::Dismiss(_) => self.link.answer(ticket, Ok(Answer::Dismissed { dismissed: 0 })),
             Request::Subscribe(_) | Request::Unsubscribe(_) if self.topics.len() >= TOPICS_WAITING_MAX => {
                 let words = "more subscribes and unsubscribes wait than fit; try again in a moment";
                 self.link.answer(ticket, Err(Fault::new(Code::StoreBusy, words)));
@@ -406,7 +409,7 @@ impl<L: Link> Connection<L> {
                 let left = self.node.store.unsubscribe(receiver, topics);
                 self.work.push(Box::pin(async move { Done::Unsubscribed(ticket, logs, left.await) }));
             }
-            Request::Ack(_) | Request::Update { .. } => self.topics_busy = false,
+            Request::Ack(_) | Request::Update { .. } | Request::Dismiss(_) => self.topics_busy = false,
         }
     }
 

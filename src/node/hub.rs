@@ -401,6 +401,8 @@ mod tests {
                 expires_at: Timestamp::ZERO,
                 urgency: Urgency::Normal,
                 device: device.map(|name| DeviceId::new(name).expect("a name")),
+                aim: None,
+                receipts: true,
                 body: bytes::Bytes::new(),
             };
             hub.receive(&[Arc::new(Hint::Online { log: log.clone(), entry })])

@@ -202,6 +202,13 @@ fn fault(error: store::Error) -> Fault {
         store::Error::TooManyDevices(_) => Code::TooManyDevices,
         store::Error::TooManySubscriptions(_) => Code::TooManySubscriptions,
         store::Error::UnknownDevice => Code::SessionEnded,
+        store::Error::UnknownGroup(_) => Code::GroupNotFound,
+        store::Error::GroupExists(_) | store::Error::GroupNotEmpty(_) => Code::GroupExists,
+        store::Error::TooManyGroups(_) => Code::TooManyGroups,
+        store::Error::TooManyScheduled(_) => Code::TooManyScheduled,
+        store::Error::StaleVersion(_) => Code::StaleVersion,
+        store::Error::UnknownMessage => Code::MessageNotFound,
+        store::Error::NotReplaceable(_) => Code::NotReplaceable,
         store::Error::Failed(why) => {
             // What failed is for the operator; the caller can only come back.
             tracing::error!(%why, "the store failed");

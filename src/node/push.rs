@@ -17,6 +17,8 @@ use crate::model::message::{Durability, Entry, Target, Urgency};
 use crate::node::{Node, fault};
 use crate::store::{self, Announced, Append, Appended, Idempotency};
 
+pub use crate::store::Wishes;
+
 /// Bounds of pushes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -57,6 +59,8 @@ pub struct Draft {
     pub fingerprint: u64,
     /// The content, encoded by `wire::body`.
     pub body: Bytes,
+    /// What few pushes ask for. Its times are relative to nothing: the draft's maker knows the clock.
+    pub wishes: Wishes,
 }
 
 /// The answer to a push.
@@ -78,6 +82,10 @@ pub struct Accepted {
     pub duplicate: bool,
     /// Sessions an online-only push was handed to.
     pub online: u32,
+    /// Topics and conditions: how many devices it is for.
+    pub audience: Option<u64>,
+    /// It waits for this time.
+    pub send_at: Option<Timestamp>,
 }
 
 impl Node {
@@ -94,6 +102,8 @@ impl Node {
             Target::User(user) => (LogId::Inbox(tenant.clone(), user), None),
             Target::Device(user, device) => (LogId::Inbox(tenant.clone(), user), Some(device)),
             Target::Topic(topic) => (LogId::Topic(tenant.clone(), topic), None),
+            Target::AnyOfUser(user) => (LogId::Inbox(tenant.clone(), user), None),
+            Target::Condition(_) => (LogId::Broadcast(tenant.clone()), None),
         };
         let ttl = draft.ttl.unwrap_or(self.limits.ttl_default).min(self.limits.ttl_max);
         let online = draft.durability == Durability::None || ttl.is_zero();
@@ -104,6 +114,8 @@ impl Node {
             expires_at: if online { Timestamp::ZERO } else { now.wall + ttl },
             urgency: draft.urgency,
             device,
+            aim: None,
+            receipts: !draft.wishes.without_receipts,
             body: draft.body,
         };
         if online {
@@ -120,6 +132,7 @@ impl Node {
             idempotency: draft.idempotency_key.map(|key| Idempotency { key, fingerprint: draft.fingerprint }),
             durability: draft.durability,
             body: entry.body.clone(),
+            wishes: draft.wishes,
         };
         Pushing(State::Waiting {
             appended: self.store.append(append),
@@ -143,6 +156,8 @@ impl Node {
             expires_at: Timestamp::ZERO,
             duplicate: false,
             online: u32::try_from(handed).unwrap_or(u32::MAX),
+            audience: None,
+            send_at: None,
         }
     }
 
@@ -211,6 +226,8 @@ fn answer(
         expires_at: appended.expires_at,
         duplicate: appended.duplicate,
         online: 0,
+        audience: appended.audience,
+        send_at: appended.send_at,
     })
 }
 
@@ -237,6 +254,8 @@ impl store::Listener for Herald {
         self.metrics.pushes_accepted.add(hints.len() as u64);
         self.bus.publish(hints);
     }
+
+    fn noted(&self, _journals: &[(TenantId, store::Journal)]) {}
 }
 
 #[cfg(test)]
@@ -276,6 +295,8 @@ mod tests {
             expires_at: Timestamp::from_millis(1),
             urgency: Urgency::Normal,
             device: None,
+            aim: None,
+            receipts: true,
             body: bytes::Bytes::new(),
         };
         Announced { log, epoch: Epoch(1), entry }

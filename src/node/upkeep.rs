@@ -11,7 +11,7 @@ use crate::model::log::{LogId, Offset};
 use crate::model::message::{Durability, Urgency};
 use crate::node::{Node, fault};
 use crate::pool;
-use crate::store::Append;
+use crate::store::{Append, Wishes};
 
 /// Pause between sweeps when nothing more is due.
 const SWEEP_PAUSE: Duration = Duration::from_secs(5);
@@ -69,6 +69,7 @@ impl Node {
             idempotency: None,
             durability: Durability::Fsync,
             body: Bytes::from_static(b"canary"),
+            wishes: Wishes { without_receipts: true, ..Wishes::default() },
         });
         let offset = appended.await.map_err(fault)?.offset;
         let page = self.store.read(&log, Offset(offset.0 - 1), 1, 1, began.wall).await.map_err(fault)?;

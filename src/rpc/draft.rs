@@ -6,10 +6,11 @@ use std::time::Duration;
 use prost::Message;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::model::condition::Condition;
 use crate::model::fault::{Code, Fault};
 use crate::model::id::{DeviceId, NameError, TopicName, UserId};
 use crate::model::message::{Durability, Target, Urgency};
-use crate::node::push::{Draft, Limits};
+use crate::node::push::{Draft, Limits, Wishes};
 use crate::wire::{body, pb};
 
 /// Longest content type in bytes (proto).
@@ -59,6 +60,7 @@ pub(super) fn check(mut request: pb::PushRequest, limits: &Limits) -> Result<Dra
         collapse_key: some(request.collapse_key.clone()),
         durability,
         idempotency_key,
+        wishes: Wishes::default(),
         body: body::encode(body::Content {
             target: target.clone(),
             content_type: request.content_type,
@@ -92,6 +94,12 @@ fn check_target(target: Option<pb::Target>) -> Result<Target, Fault> {
         Some(pb::target::To::Topic(topic)) => {
             TopicName::new(&topic).map(Target::Topic).map_err(|error| name("target.topic", error))
         }
+        Some(pb::target::To::AnyOfUser(user)) => {
+            UserId::new(&user).map(Target::AnyOfUser).map_err(|error| name("target.any_of_user", error))
+        }
+        Some(pb::target::To::Condition(text)) => Condition::parse(&text)
+            .map(Target::Condition)
+            .map_err(|error| Fault::new(Code::InvalidCondition, format!("target.condition: {error}"))),
         None => Err(Fault::new(Code::InvalidTarget, "target is missing; name a user, a user's device or a topic")),
     }
 }
@@ -251,6 +259,7 @@ mod tests {
             collapse_key: "c c".into(),
             durability: pb::Durability::Relaxed.into(),
             idempotency_key: "k".into(),
+            ..pb::PushRequest::default()
         };
         let draft = check(asked.clone(), &LIMITS).expect("a good request");
         let (user, device) = (UserId::new("u").expect("a name"), DeviceId::new("d").expect("a name"));

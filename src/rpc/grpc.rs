@@ -10,6 +10,7 @@ use futures_util::stream::BoxStream;
 use http::header::CONTENT_TYPE;
 use tower::Service as _;
 
+use crate::model::clock::Timestamp;
 use crate::model::fault::{Code, Fault};
 use crate::model::id::{MessageId, TenantId};
 use crate::node::push::Accepted;
@@ -141,6 +142,27 @@ impl Backend for Service {
         Ok(tonic::Response::new(answers.boxed()))
     }
 
+    async fn push_users(
+        &self,
+        _request: tonic::Request<pb::PushUsersRequest>,
+    ) -> Result<tonic::Response<pb::PushUsersResponse>, tonic::Status> {
+        Err(fault::to_status(&not_yet()))
+    }
+
+    async fn cancel(
+        &self,
+        _request: tonic::Request<pb::CancelRequest>,
+    ) -> Result<tonic::Response<pb::CancelResponse>, tonic::Status> {
+        Err(fault::to_status(&not_yet()))
+    }
+
+    async fn get_timeline(
+        &self,
+        _request: tonic::Request<pb::GetTimelineRequest>,
+    ) -> Result<tonic::Response<pb::GetTimelineResponse>, tonic::Status> {
+        Err(fault::to_status(&not_yet()))
+    }
+
     async fn get_message(
         &self,
         request: tonic::Request<pb::GetMessageRequest>,
@@ -151,6 +173,10 @@ impl Backend for Service {
             found.and_then(|(id, record)| record_to_pb(id, record)).map_err(|fault| fault::to_status(&fault))?;
         Ok(tonic::Response::new(record))
     }
+}
+
+fn not_yet() -> Fault {
+    Fault::new(Code::UnknownMethod, "not built yet")
 }
 
 /// The tenant that the key was checked for, before the message was decoded.
@@ -169,6 +195,8 @@ fn accepted_to_pb(accepted: Accepted) -> pb::PushResponse {
         expires_at_ms: accepted.expires_at.as_millis(),
         duplicate: accepted.duplicate,
         online: accepted.online,
+        audience: accepted.audience,
+        send_at_ms: accepted.send_at.map_or(0, Timestamp::as_millis),
     }
 }
 
@@ -200,6 +228,10 @@ fn record_to_pb(id: MessageId, record: MessageRecord) -> Result<pb::GetMessageRe
         MessageState::Expired => State::Expired,
         MessageState::Replaced => State::Replaced,
         MessageState::Trimmed => State::Trimmed,
+        MessageState::Cancelled => State::Cancelled,
+        MessageState::Scheduled => State::Scheduled,
+        MessageState::Taken => State::Taken,
+        MessageState::Dismissed => State::Dismissed,
     };
     Ok(pb::GetMessageResponse {
         id: id.to_string(),
@@ -211,6 +243,7 @@ fn record_to_pb(id: MessageId, record: MessageRecord) -> Result<pb::GetMessageRe
         expires_at_ms: record.expires_at.as_millis(),
         content,
         devices: record.devices.into_iter().map(device_to_pb).collect(),
+        ..pb::GetMessageResponse::default()
     })
 }
 
@@ -218,7 +251,8 @@ fn device_to_pb(outcome: DeviceOutcome) -> pb::DeviceOutcome {
     use pb::device_outcome::State;
     let (state, reason, at_ms) = match outcome.state {
         DeviceState::Waiting => (State::Waiting, String::new(), 0),
-        DeviceState::Acked => (State::Acked, String::new(), 0),
+        DeviceState::Acked { at } => (State::Acked, String::new(), at.map_or(0, Timestamp::as_millis)),
+        DeviceState::Missed => (State::Waiting, String::new(), 0),
         DeviceState::Dead { reason, at } => (State::Dead, reason, at.as_millis()),
     };
     pb::DeviceOutcome {
@@ -228,6 +262,7 @@ fn device_to_pb(outcome: DeviceOutcome) -> pb::DeviceOutcome {
         reason,
         at_ms,
         user: outcome.user.to_string(),
+        ..pb::DeviceOutcome::default()
     }
 }
 

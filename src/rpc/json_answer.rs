@@ -42,6 +42,10 @@ pub(super) fn record(id: MessageId, record: &MessageRecord) -> Result<Value, Fau
             MessageState::Expired => "expired",
             MessageState::Replaced => "replaced",
             MessageState::Trimmed => "trimmed",
+            MessageState::Cancelled => "cancelled",
+            MessageState::Scheduled => "scheduled",
+            MessageState::Taken => "taken",
+            MessageState::Dismissed => "dismissed",
         },
         "log": record.log.to_string(),
         "offset": record.offset.0,
@@ -63,6 +67,8 @@ fn content(content: &Content) -> Value {
         Target::User(user) => json!({ "user": user.as_str() }),
         Target::Device(user, device) => json!({ "user": user.as_str(), "device": device.as_str() }),
         Target::Topic(topic) => json!({ "topic": topic.as_str() }),
+        Target::Condition(condition) => json!({ "condition": condition.as_str() }),
+        Target::AnyOfUser(user) => json!({ "any_of_user": user.as_str() }),
     };
     let mut value = json!({
         "target": target,
@@ -92,7 +98,8 @@ fn device(outcome: &DeviceOutcome) -> Value {
     });
     value["state"] = match &outcome.state {
         DeviceState::Waiting => "waiting".into(),
-        DeviceState::Acked => "acked".into(),
+        DeviceState::Acked { .. } => "acked".into(),
+        DeviceState::Missed => "missed".into(),
         DeviceState::Dead { reason, at } => {
             value["reason"] = reason.as_str().into();
             value["at_ms"] = at.as_millis().into();
@@ -131,6 +138,9 @@ mod tests {
             device: DeviceId::new(name).expect("a name"),
             state,
             attempts: 2,
+            sent: None,
+            nacks: Vec::new(),
+            handed_off: None,
         };
         let dead = DeviceState::Dead { reason: "full".into(), at: at(9) };
         MessageRecord {
@@ -147,9 +157,20 @@ mod tests {
                 expires_at: at(2),
                 urgency: Urgency::High,
                 device: None,
+                aim: None,
+                receipts: true,
                 body: encode(content),
             }),
-            devices: vec![device("w", DeviceState::Waiting), device("a", DeviceState::Acked), device("d", dead)],
+            devices: vec![
+                device("w", DeviceState::Waiting),
+                device("a", DeviceState::Acked { at: None }),
+                device("d", dead),
+            ],
+            ended: None,
+            tag: None,
+            counts: None,
+            send_at: None,
+            aim: None,
         }
     }
 
@@ -204,6 +225,8 @@ mod tests {
             expires_at: Timestamp::ZERO,
             duplicate: false,
             online: 3,
+            audience: None,
+            send_at: None,
         };
         let expected = json!({
             "id": "00000000-0000-0000-0000-000000000000", "log": null, "offset": 0, "epoch": "0", "accepted_at_ms": 5,

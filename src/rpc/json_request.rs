@@ -285,6 +285,7 @@ mod tests {
             collapse_key: "c".into(),
             durability: pb::Durability::Relaxed.into(),
             idempotency_key: "k".into(),
+            ..pb::PushRequest::default()
         };
         assert_eq!(push(text.as_bytes()), Ok(expected));
     }

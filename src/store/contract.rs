@@ -113,6 +113,7 @@ fn push(log: &LogId, number: u64) -> Append {
         idempotency: None,
         durability: Durability::Relaxed,
         body: Bytes::from(number.to_string()),
+        wishes: crate::store::Wishes::default(),
     }
 }
 
@@ -125,7 +126,12 @@ fn cursor_with(appended: Appended, spans: &[(u64, u64)]) -> Cursor {
 }
 
 fn settle(store: &dyn Store, receiver: &Receiver, log: &LogId, cursor: Cursor) -> Answer<()> {
-    store.commit(Commit { receiver: receiver.clone(), cursors: vec![(log.clone(), cursor)], dead: Vec::new() })
+    store.commit(Commit {
+        receiver: receiver.clone(),
+        cursors: vec![(log.clone(), cursor)],
+        dead: Vec::new(),
+        reports: Vec::new(),
+    })
 }
 
 async fn read_all(store: &dyn Store, log: &LogId, now: Timestamp) -> Page {

@@ -3,26 +3,38 @@
 //! Every method's promise is checked by `contract.rs` for every implementation.
 
 pub mod embedded;
+mod journal;
+mod message;
 pub mod open;
+mod people;
 
 #[cfg(test)]
 mod contract;
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::oneshot;
 
+pub use self::journal::{Event, Events, HandOff, Journal, TagHour};
+pub use self::message::{
+    Append, Appended, DeviceOutcome, DeviceState, Idempotency, MessageRecord, MessageState, Wishes,
+};
+pub use self::people::{Audience, Changed, Device, Group, MembersChange, Of, Topic, User};
 use crate::model::clock::Timestamp;
 use crate::model::cursor::Cursor;
 pub use crate::model::cursor::{Dead, Following};
-use crate::model::id::{DeviceId, MessageId, Receiver, TenantId, TopicName, UserId};
+use crate::model::id::{DeviceNumber, GroupName, MessageId, Receiver, Tag, TenantId, TopicName, UserId};
 use crate::model::log::{Epoch, Head, LogId, Offset};
+use crate::model::message::Entry;
 pub use crate::model::message::Page;
-use crate::model::message::{Durability, Entry, Urgency};
+use crate::model::presence;
+use crate::model::quiet::QuietHours;
+use crate::model::receipt::Report;
+use crate::model::webhook::{self, Webhook};
 
 /// Why the store did not do what was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +57,30 @@ pub enum Error {
     /// The device is not known: it never opened, or was removed after its long absence.
     #[error("the device is not known to the store")]
     UnknownDevice,
+    /// There is no such group.
+    #[error("there is no group {0}")]
+    UnknownGroup(GroupName),
+    /// The group exists, and maps to other topics.
+    #[error("the group exists and maps to other topics: {0}")]
+    GroupExists(String),
+    /// The group has members.
+    #[error("the group has {0} members; remove them first")]
+    GroupNotEmpty(u64),
+    /// The user would have more groups than allowed, or the group more topics. Nothing was written.
+    #[error("the user would have more than {0} groups, which is the limit")]
+    TooManyGroups(u32),
+    /// The user's groups were set with this or a newer version before. Nothing was written.
+    #[error("the user's groups were set with version {0} before; take a larger one")]
+    StaleVersion(u64),
+    /// As many scheduled messages wait as the tenant may have. Nothing was written.
+    #[error("{0} scheduled messages wait, which is the limit")]
+    TooManyScheduled(u64),
+    /// The message is not known, or long gone.
+    #[error("no such message is known; it may be long gone")]
+    UnknownMessage,
+    /// The message to be replaced is over, or went to another target. Nothing was written.
+    #[error("the message cannot be replaced: {0}")]
+    NotReplaceable(&'static str),
     /// The disk or the data on it failed. The store refuses writes from then on; a restart recovers what was answered.
     #[error("the store failed: {0}")]
     Failed(String),
@@ -68,6 +104,14 @@ pub struct Limits {
     pub idempotency_window: Duration,
     /// What is remembered of a message after it expired or was replaced, for `message`.
     pub tombstone_ttl: Duration,
+    /// Entries the broadcast log may hold. Full: the oldest go, and cursors behind them learn how many they missed.
+    pub broadcast_entries_max: u64,
+    /// Groups one user may be in.
+    pub groups_per_user_max: u32,
+    /// How long receipts and presence events are kept.
+    pub journal_ttl: Duration,
+    /// Scheduled messages of one tenant that may wait. Full: the push is refused.
+    pub scheduled_max: u64,
 }
 
 impl Default for Limits {
@@ -80,59 +124,12 @@ impl Default for Limits {
             device_absence_max: Duration::from_secs(60 * 86_400),
             idempotency_window: Duration::from_secs(86_400),
             tombstone_ttl: Duration::from_secs(86_400),
+            broadcast_entries_max: 10_000,
+            groups_per_user_max: 1_000,
+            journal_ttl: Duration::from_secs(7 * 86_400),
+            scheduled_max: 100_000,
         }
     }
-}
-
-/// A message to append.
-#[derive(Clone, Debug)]
-pub struct Append {
-    /// The log it goes to.
-    pub log: LogId,
-    /// Its id; never used before.
-    pub id: MessageId,
-    /// The time of acceptance.
-    pub now: Timestamp,
-    /// When it expires.
-    pub expires_at: Timestamp,
-    /// How urgent it is.
-    pub urgency: Urgency,
-    /// Only for this device of the inbox's user.
-    pub device: Option<DeviceId>,
-    /// An older entry of this log with the same key and the same `device`, if it still stands, is replaced.
-    pub collapse_key: Option<String>,
-    /// A second append of the tenant with the same key within the window is answered with the first one's outcome.
-    pub idempotency: Option<Idempotency>,
-    /// [`Durability::Fsync`] or [`Durability::Relaxed`]; online-only pushes never come here.
-    pub durability: Durability,
-    /// The encoded content.
-    pub body: Bytes,
-}
-
-/// An idempotency key, and what tells whether a second use means the same push.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Idempotency {
-    /// The key, unique within the tenant.
-    pub key: String,
-    /// Hash of the whole request.
-    pub fingerprint: u64,
-}
-
-/// The outcome of an append.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Appended {
-    /// The message's id: the given one, or the first one's when `duplicate`.
-    pub id: MessageId,
-    /// Its place.
-    pub offset: Offset,
-    /// The life of the log that the place belongs to.
-    pub epoch: Epoch,
-    /// When it was accepted.
-    pub accepted_at: Timestamp,
-    /// When it expires.
-    pub expires_at: Timestamp,
-    /// The idempotency key was known; nothing was written.
-    pub duplicate: bool,
 }
 
 /// An entry that was appended.
@@ -151,6 +148,9 @@ pub trait Listener: Send + Sync + 'static {
     /// Takes what one batch of writes appended, in order. Writes wait while this runs, so it never blocks, and it calls
     /// no writing method of the store.
     fn appended(&self, batch: Vec<Announced>);
+
+    /// Events were added to these journals, and can be read. The same rules.
+    fn noted(&self, journals: &[(TenantId, Journal)]);
 }
 
 /// What the store knows of a device that opens.
@@ -158,8 +158,21 @@ pub trait Listener: Send + Sync + 'static {
 pub struct Opened {
     /// The device was not known before.
     pub new: bool,
-    /// Its inbox first, then its topics.
+    /// What it follows.
+    pub follows: Follows,
+}
+
+/// What a device follows, and what its user wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Follows {
+    /// Its number: what audiences are made of.
+    pub number: DeviceNumber,
+    /// Its inbox first, then the broadcast log, then its topics.
     pub following: Vec<Following>,
+    /// Topics that its user's groups bring. Among `following`, whether or not the device subscribed to them too.
+    pub group_topics: Vec<TopicName>,
+    /// The user's quiet hours.
+    pub quiet_hours: Option<QuietHours>,
 }
 
 /// What to write when pushes were settled.
@@ -171,70 +184,8 @@ pub struct Commit {
     pub cursors: Vec<(LogId, Cursor)>,
     /// Messages that are given up for this device.
     pub dead: Vec<Dead>,
-}
-
-/// What became of a message. What happened first stays: one that was replaced does not expire later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MessageState {
-    /// It stands in its log.
-    Stored,
-    /// It expired.
-    Expired,
-    /// A newer one with its collapse key took its place.
-    Replaced,
-    /// It made room in a full log before it expired. From an inbox only what every known device had settled goes so: the
-    /// devices tell that it was acked.
-    Trimmed,
-}
-
-/// What became of a message at one device.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DeviceState {
-    /// Not settled.
-    Waiting,
-    /// Settled by an ack.
-    Acked,
-    /// Given up.
-    Dead {
-        /// The last reason.
-        reason: String,
-        /// When.
-        at: Timestamp,
-    },
-}
-
-/// One device's line in a [`MessageRecord`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeviceOutcome {
-    /// The user it belongs to.
-    pub user: UserId,
-    /// The device.
-    pub device: DeviceId,
-    /// What became of it there.
-    pub state: DeviceState,
-    /// Failed deliveries.
-    pub attempts: u32,
-}
-
-/// All that the store knows of a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MessageRecord {
-    /// Its log.
-    pub log: LogId,
-    /// The life of the log.
-    pub epoch: Epoch,
-    /// Its place.
-    pub offset: Offset,
-    /// When it was accepted.
-    pub accepted_at: Timestamp,
-    /// When it expires.
-    pub expires_at: Timestamp,
-    /// What became of it.
-    pub state: MessageState,
-    /// The entry itself while it stands.
-    pub entry: Option<Entry>,
-    /// Inbox: every known device of the user that the message is for. Topic: the devices it is dead for.
-    pub devices: Vec<DeviceOutcome>,
+    /// What happened to deliveries, oldest first. Only of messages whose sender wants to know.
+    pub reports: Vec<Report>,
 }
 
 /// What a sweep removed.
@@ -246,6 +197,8 @@ pub struct Swept {
     pub forgotten: u64,
     /// More is due; call again soon.
     pub more: bool,
+    /// When the next message is to be sent or handed off, if there is one.
+    pub next: Option<Timestamp>,
 }
 
 /// How the store is doing.
@@ -298,6 +251,102 @@ pub trait Store: Send + Sync + 'static {
 
     /// Stops following topics and forgets their cursors; answers with the number left, when it is on disk.
     fn unsubscribe(&self, receiver: &Receiver, topics: Vec<TopicName>) -> Answer<u32>;
+
+    /// What a device follows now: asked again when the user's groups or quiet hours were changed.
+    fn follows(&self, receiver: &Receiver) -> Answer<Follows>;
+
+    /// Sets the attributes of a device that is known; answers when they are on disk. What is known already costs no write.
+    fn describe(&self, receiver: &Receiver, attributes: BTreeMap<String, String>) -> Answer<()>;
+
+    /// The user has seen these messages on this device: they are settled for the user's other devices, and a dismissal
+    /// of each is appended to the inbox for them. Ignored are messages that are not known (any more), that were dismissed
+    /// before, and those for one device only. Answers with how many were dismissed now, when that is on disk.
+    fn dismiss(&self, receiver: &Receiver, messages: Vec<MessageId>, now: Timestamp) -> Answer<u32>;
+
+    /// Makes a group, or finds it. Its topics are followed by those who join from then on.
+    fn create_group(&self, tenant: &TenantId, name: GroupName, topics: Vec<TopicName>, now: Timestamp)
+    -> Answer<Group>;
+
+    /// A group; `None` when there is none.
+    fn group(&self, tenant: &TenantId, name: &GroupName) -> Answer<Option<Group>>;
+
+    /// Groups after a name, at most so many.
+    fn groups(&self, tenant: &TenantId, after: Option<GroupName>, most: usize) -> Answer<Vec<Group>>;
+
+    /// Removes a group without members.
+    fn remove_group(&self, tenant: &TenantId, name: &GroupName) -> Answer<()>;
+
+    /// Members after a name, at most so many.
+    fn members(&self, tenant: &TenantId, group: &GroupName, after: Option<UserId>, most: usize) -> Answer<Vec<UserId>>;
+
+    /// Adds and removes members. Who joins follows the group's topics from their heads on, on all devices; who leaves
+    /// stops, unless another group or the device's own subscription goes on. `arises`: the topics of the group if it
+    /// does not exist yet and somebody is added. Answers when it is on disk.
+    fn change_members(&self, tenant: &TenantId, change: MembersChange, now: Timestamp) -> Answer<Changed>;
+
+    /// Sets all groups of a user: those that do not exist arise with the given topics. The same version with the same
+    /// groups is harmless. Answers with those joined and left.
+    fn set_groups(
+        &self,
+        tenant: &TenantId,
+        user: &UserId,
+        groups: Vec<(GroupName, Vec<TopicName>)>,
+        version: u64,
+        now: Timestamp,
+    ) -> Answer<()>;
+
+    /// What is known of a user.
+    fn user(&self, tenant: &TenantId, user: &UserId) -> Answer<User>;
+
+    /// Sets or ends the quiet hours of a user.
+    fn set_quiet_hours(&self, tenant: &TenantId, user: &UserId, hours: Option<QuietHours>) -> Answer<()>;
+
+    /// Makes a topic keep only its newest push, or all.
+    fn set_topic(&self, tenant: &TenantId, topic: &TopicName, conflate: bool) -> Answer<()>;
+
+    /// What is known of a topic.
+    fn topic(&self, tenant: &TenantId, topic: &TopicName) -> Answer<Topic>;
+
+    /// Whom a push would be for now, with at most `most` lines of the list after a number.
+    fn audience(&self, tenant: &TenantId, of: Of, after: Option<DeviceNumber>, most: usize) -> Answer<Audience>;
+
+    /// Takes a message back: what waits for its time is never sent; from a log it is removed, and unless `silently` a
+    /// dismissal is appended there for the same devices. Answers with its state, and whether this call changed it, when
+    /// that is on disk.
+    fn cancel(
+        &self,
+        tenant: &TenantId,
+        message: MessageId,
+        silently: bool,
+        now: Timestamp,
+    ) -> Answer<(MessageState, bool)>;
+
+    /// The webhook's answer to a hand-off: recorded at the device, with a receipt.
+    fn handed_off(
+        &self,
+        tenant: &TenantId,
+        hand_off: HandOff,
+        outcome: Result<String, String>,
+        now: Timestamp,
+    ) -> Answer<()>;
+
+    /// Adds presence events to the journal. Answers when the operating system has them.
+    fn note(&self, tenant: &TenantId, events: Vec<presence::Event>) -> Answer<()>;
+
+    /// Reads a journal after a position, at most so many events; without gap and repeat, in order.
+    fn journal(&self, tenant: &TenantId, journal: Journal, after: u64, most: usize) -> Answer<Events>;
+
+    /// What became of a tag's messages, by hour of acceptance; only hours that have some.
+    fn tag(&self, tenant: &TenantId, tag: &Tag, from: Timestamp, upto: Timestamp) -> Answer<Vec<TagHour>>;
+
+    /// Sets or removes a webhook; its position begins at the journal's end. Answers when it is on disk.
+    fn set_webhook(&self, tenant: &TenantId, kind: webhook::Kind, webhook: Option<Webhook>) -> Answer<()>;
+
+    /// All webhooks of all tenants, each with the position up to which its journal was delivered.
+    fn webhooks(&self) -> Answer<Vec<(TenantId, webhook::Kind, Webhook, u64)>>;
+
+    /// A webhook's journal was delivered up to this position. Not synced: after a power cut some may be delivered again.
+    fn delivered(&self, tenant: &TenantId, kind: webhook::Kind, position: u64) -> Answer<()>;
 
     /// Merges cursors and records dead messages. Answers when the operating system has them: they survive the death of
     /// the process, and a power cut costs at most a redelivery. Ignored are cursors of logs not followed any more, and

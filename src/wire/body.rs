@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use prost::Message;
 
+use crate::model::condition::{Condition, ConditionError};
 use crate::model::id::{DeviceId, NameError, TopicName, UserId};
 use crate::model::message::{Target, Urgency};
 use crate::pool::Tier;
@@ -65,6 +66,17 @@ pub fn content_from_pb(push: pb::Push) -> Option<Content> {
     })
 }
 
+/// Why a target is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// A name in it is none.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// Its condition is none.
+    #[error(transparent)]
+    Condition(#[from] ConditionError),
+}
+
 /// A target as the protocol writes it.
 #[must_use]
 pub fn target_to_pb(target: &Target) -> pb::Target {
@@ -74,6 +86,8 @@ pub fn target_to_pb(target: &Target) -> pb::Target {
             pb::target::To::Device(pb::DeviceTarget { user: user.to_string(), device: device.to_string() })
         }
         Target::Topic(topic) => pb::target::To::Topic(topic.to_string()),
+        Target::Condition(condition) => pb::target::To::Condition(condition.to_string()),
+        Target::AnyOfUser(user) => pb::target::To::AnyOfUser(user.to_string()),
     };
     pb::Target { to: Some(to) }
 }
@@ -81,12 +95,14 @@ pub fn target_to_pb(target: &Target) -> pb::Target {
 /// Reads a target.
 ///
 /// # Errors
-/// When one of its names is not a name.
-pub fn target_from_pb(to: pb::target::To) -> Result<Target, NameError> {
+/// When one of its names is not a name, or its condition none.
+pub fn target_from_pb(to: pb::target::To) -> Result<Target, TargetError> {
     Ok(match to {
         pb::target::To::User(user) => Target::User(UserId::new(&user)?),
         pb::target::To::Device(to) => Target::Device(UserId::new(&to.user)?, DeviceId::new(&to.device)?),
         pb::target::To::Topic(topic) => Target::Topic(TopicName::new(&topic)?),
+        pb::target::To::Condition(text) => Target::Condition(Condition::parse(&text)?),
+        pb::target::To::AnyOfUser(user) => Target::AnyOfUser(UserId::new(&user)?),
     })
 }
 

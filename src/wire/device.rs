@@ -1,6 +1,7 @@
 //! The device protocol of `proto/pushline/v1/device.proto`: frames and answers to bytes, bytes to requests, for the
 //! gateway's side. What it accepts is checked: the values it returns are within the protocol's bounds.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes};
@@ -9,7 +10,7 @@ use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 
 use crate::model::fault::{Code, Fault};
 use crate::model::frame::{Ack, Answer, Frame, Nack, Open, Request, ResumeOutcome, Verdict, Welcome};
-use crate::model::id::{DeviceId, TopicName};
+use crate::model::id::{DeviceId, MessageId, TopicName};
 use crate::model::message::{Entry, Urgency};
 use crate::wire::body::{urgency_from_pb, urgency_to_pb};
 use crate::wire::{grpc, pb};
@@ -27,11 +28,13 @@ pub enum Method {
     Unsubscribe,
     /// Changes the session.
     Update,
+    /// The user has seen messages.
+    Dismiss,
 }
 
 impl Method {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Open, Self::Ack, Self::Subscribe, Self::Unsubscribe, Self::Update];
+    pub const ALL: [Self; 6] = [Self::Open, Self::Ack, Self::Subscribe, Self::Unsubscribe, Self::Update, Self::Dismiss];
 
     /// The `:path` of its requests.
     #[must_use]
@@ -42,6 +45,7 @@ impl Method {
             Self::Subscribe => "/pushline.v1.Device/Subscribe",
             Self::Unsubscribe => "/pushline.v1.Device/Unsubscribe",
             Self::Update => "/pushline.v1.Device/Update",
+            Self::Dismiss => "/pushline.v1.Device/Dismiss",
         }
     }
 
@@ -58,6 +62,14 @@ pub const ACK_RANGES_MAX: usize = 1024;
 pub const NACK_REASON_BYTES_MAX: usize = 256;
 /// Topics one subscribe may name.
 pub const TOPICS_PER_CALL_MAX: usize = 100;
+/// Attributes of a device, and bytes of their names and values.
+pub const ATTRIBUTES_MAX: usize = 16;
+/// Bytes of an attribute's name.
+pub const ATTRIBUTE_NAME_BYTES_MAX: usize = 64;
+/// Bytes of an attribute's value.
+pub const ATTRIBUTE_VALUE_BYTES_MAX: usize = 128;
+/// Messages one `Dismiss` may name.
+pub const DISMISSALS_PER_CALL_MAX: usize = 100;
 /// Bytes of the agent's name.
 pub const AGENT_BYTES_MAX: usize = 64;
 
@@ -175,6 +187,7 @@ fn welcome_to_pb(welcome: &Welcome) -> pb::Welcome {
         }),
         server_time_ms: welcome.server_time.as_millis(),
         topics: welcome.topics.iter().map(ToString::to_string).collect(),
+        group_topics: welcome.group_topics.iter().map(ToString::to_string).collect(),
     }
 }
 
@@ -192,6 +205,7 @@ pub fn answer(answer: &Answer) -> Bytes {
         Answer::Updated { urgency_floor, window } => {
             grpc::framed(&pb::UpdateResponse { urgency_floor: urgency_to_pb(urgency_floor).into(), window })
         }
+        Answer::Dismissed { dismissed } => grpc::framed(&pb::DismissResponse { dismissed }),
     }
 }
 
@@ -221,6 +235,7 @@ pub fn open(body: Bytes, limit: usize, bearer: Option<&str>) -> Result<Open, Fau
         window: request.window,
         urgency_floor,
         agent: request.agent,
+        attributes: attributes(request.attributes)?,
     })
 }
 
@@ -240,8 +255,10 @@ pub fn request(method: Method, body: Bytes, limit: usize) -> Result<Request, Fau
                 Some(floor) => Some(urgency_floor(floor)?.unwrap_or(Urgency::VeryLow)),
                 None => None,
             };
-            Ok(Request::Update { urgency_floor, window: update.window })
+            let attributes = update.attributes.map(|given| attributes(given.values)).transpose()?;
+            Ok(Request::Update { urgency_floor, window: update.window, attributes })
         }
+        Method::Dismiss => dismiss(message(body, limit)?).map(Request::Dismiss),
     }
 }
 
@@ -296,6 +313,38 @@ fn topics(names: Vec<String>) -> Result<Vec<TopicName>, Fault> {
     names.iter().map(|name| TopicName::new(name).map_err(|why| invalid_name("topic", &why))).collect()
 }
 
+fn attributes(given: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Fault> {
+    let refuse = |words: String| Err(Fault::new(Code::InvalidAttributes, words));
+    if given.len() > ATTRIBUTES_MAX {
+        return refuse(format!("attributes: a device has at most {ATTRIBUTES_MAX}"));
+    }
+    for (name, value) in &given {
+        if name.len() > ATTRIBUTE_NAME_BYTES_MAX {
+            return refuse(format!("attributes: a name has over {ATTRIBUTE_NAME_BYTES_MAX} bytes"));
+        }
+        if let Err(why) = TopicName::new(name) {
+            return refuse(format!("attributes: the name {name:?}: {why}"));
+        }
+        if value.len() > ATTRIBUTE_VALUE_BYTES_MAX || value.chars().any(char::is_control) {
+            return refuse(format!(
+                "attributes: the value of {name} has over {ATTRIBUTE_VALUE_BYTES_MAX} bytes or a control character"
+            ));
+        }
+    }
+    Ok(given)
+}
+
+fn dismiss(request: pb::DismissRequest) -> Result<Vec<MessageId>, Fault> {
+    if request.ids.is_empty() || request.ids.len() > DISMISSALS_PER_CALL_MAX {
+        return Err(Fault::new(Code::InvalidOption, format!("ids: name 1 to {DISMISSALS_PER_CALL_MAX} in one call")));
+    }
+    let id = |bytes: Bytes| {
+        let bytes = <[u8; 16]>::try_from(&*bytes);
+        bytes.map(MessageId::from_bytes).map_err(|_| Fault::new(Code::InvalidOption, "ids: a message id has 16 bytes"))
+    };
+    request.ids.into_iter().map(id).collect()
+}
+
 fn invalid_name(what: &str, why: &crate::model::id::NameError) -> Fault {
     Fault::new(Code::InvalidName, format!("{what}: {why}"))
 }
@@ -344,6 +393,8 @@ mod tests {
                 expires_at: Timestamp::from_millis(own.3),
                 urgency: Urgency::High,
                 device: None,
+                aim: None,
+                receipts: true,
                 body: body::encode(content.clone()),
             };
             let mut out = Vec::new();
@@ -392,7 +443,7 @@ mod tests {
         assert_eq!(refusal(Method::Subscribe, &topics(&["a"; 101])), Code::InvalidOption);
         assert_eq!(refusal(Method::Unsubscribe, &topics(&["a/b"])), Code::InvalidName);
         assert_eq!(refusal(Method::Open, &pb::OpenRequest::default()), Code::SessionExists);
-        let update = pb::UpdateRequest { urgency_floor: Some(77), window: None };
+        let update = pb::UpdateRequest { urgency_floor: Some(77), window: None, attributes: None };
         assert_eq!(refusal(Method::Update, &update), Code::InvalidOption);
         let cut = Bytes::from_static(b"\0\0\0\0\x09cut");
         assert_eq!(request(Method::Ack, cut, 4096).expect_err("cut").code, Code::Malformed);
@@ -403,10 +454,13 @@ mod tests {
     #[test]
     fn an_unset_floor_means_everything_and_an_absent_one_no_change() {
         let update = |floor| {
-            let update = pb::UpdateRequest { urgency_floor: floor, window: Some(3) };
+            let update = pb::UpdateRequest { urgency_floor: floor, window: Some(3), attributes: None };
             request(Method::Update, grpc::framed(&update), 4096).expect("a good request")
         };
-        assert_eq!(update(None), Request::Update { urgency_floor: None, window: Some(3) });
-        assert_eq!(update(Some(0)), Request::Update { urgency_floor: Some(Urgency::VeryLow), window: Some(3) });
+        assert_eq!(update(None), Request::Update { urgency_floor: None, window: Some(3), attributes: None });
+        assert_eq!(
+            update(Some(0)),
+            Request::Update { urgency_floor: Some(Urgency::VeryLow), window: Some(3), attributes: None }
+        );
     }
 }

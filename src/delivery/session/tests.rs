@@ -38,6 +38,8 @@ fn entry(offset: u64) -> Entry {
         expires_at: at(1_000_000_000).wall,
         urgency: Urgency::Normal,
         device: None,
+        aim: None,
+        receipts: true,
         body: Bytes::from_static(b"body"),
     }
 }
@@ -79,6 +81,7 @@ impl Bench {
             window: 4,
             urgency_floor: Urgency::VeryLow,
             agent: String::new(),
+            attributes: std::collections::BTreeMap::new(),
         };
         let handshake = Handshake::check(&open, receiver, token_expires.wall, &options).expect("its own token");
         let id = (SessionId::new(0xabc), 1);

@@ -197,6 +197,8 @@ impl World {
             expires_at: self.now.wall + ttl,
             urgency: self.rng.choice(Urgency::ALL).expect("not empty"),
             device,
+            aim: None,
+            receipts: true,
             body: Bytes::from(vec![0; self.rng.usize(0..300)]),
         };
         let online = self.rng.u8(0..12) == 0;
@@ -260,6 +262,7 @@ impl World {
             window,
             urgency_floor: floor,
             agent: String::new(),
+            attributes: BTreeMap::new(),
         };
         let receiver = self.devices[number].receiver.clone();
         let expires = Timestamp::from_millis(u64::MAX);

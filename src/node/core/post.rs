@@ -143,6 +143,8 @@ mod tests {
             expires_at: Timestamp::ZERO,
             urgency: Urgency::Normal,
             device: None,
+            aim: None,
+            receipts: true,
             body: vec![0; bytes].into(),
         }
     }

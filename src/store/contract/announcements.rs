@@ -33,6 +33,8 @@ impl Heard {
 }
 
 impl Listener for Heard {
+    fn noted(&self, _: &[(crate::model::id::TenantId, crate::store::Journal)]) {}
+
     fn appended(&self, batch: Vec<Announced>) {
         assert!(!batch.is_empty(), "there is nothing to hear");
         self.0.lock().unwrap().extend(batch);
@@ -84,6 +86,8 @@ struct Looker {
 }
 
 impl Listener for Looker {
+    fn noted(&self, _: &[(crate::model::id::TenantId, crate::store::Journal)]) {}
+
     fn appended(&self, batch: Vec<Announced>) {
         let store = self.store.upgrade().unwrap();
         for Announced { log, entry, .. } in batch {

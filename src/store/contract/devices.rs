@@ -6,12 +6,12 @@ use super::{Place, at, cursor_with, id, inbox, minutes, push, receiver, settle, 
 use crate::model::clock::Timestamp;
 use crate::model::cursor::Cursor;
 use crate::model::log::{Epoch, LogId, Offset};
-use crate::store::{Append, DeviceState, Error, Following, Limits, Opened, Store};
+use crate::store::{Append, DeviceState, Error, Following, Limits, Store};
 
 async fn cursor_of(store: &dyn Store, user: &str, device: &str, log: &LogId) -> Cursor {
     let opened = store.open(&receiver(user, device), at(0)).await.unwrap();
     assert!(!opened.new);
-    opened.following.into_iter().find(|following| following.log == *log).unwrap().cursor
+    opened.follows.following.into_iter().find(|following| following.log == *log).unwrap().cursor
 }
 
 fn spans(cursor: &Cursor) -> Vec<(u64, u64)> {
@@ -27,12 +27,12 @@ pub(in crate::store) async fn a_new_device_begins_before_the_first_entry(place: 
     let head = store.heads(vec![log.clone()]).await.unwrap()[0];
     assert_eq!((head.epoch, head.last), (first.epoch, Offset(2)));
     let cursor = Cursor { epoch: head.epoch, ..Cursor::default() };
-    assert_eq!(opened, Opened { new: true, following: vec![Following { log, cursor, head }] });
+    assert_eq!((opened.new, opened.follows.following), (true, vec![Following { log, cursor, head }]));
     // A user without any message: the log's life is fixed from now on.
     let opened = store.open(&receiver("bob", "phone"), at(1)).await.unwrap();
     let appended = store.append(push(&inbox("bob"), 3)).await.unwrap();
-    assert_eq!(opened.following[0].head.epoch, appended.epoch);
-    assert_eq!((opened.following[0].cursor.epoch, appended.offset), (appended.epoch, Offset(1)));
+    assert_eq!(opened.follows.following[0].head.epoch, appended.epoch);
+    assert_eq!((opened.follows.following[0].cursor.epoch, appended.offset), (appended.epoch, Offset(1)));
     assert!(!store.open(&receiver("bob", "phone"), at(2)).await.unwrap().new);
 }
 
@@ -99,7 +99,7 @@ pub(in crate::store) async fn void_cursors_are_ignored(place: &dyn Place) {
     let news = store.append(push(&topic("news"), 2)).await.unwrap();
     settle(&*store, &phone, &topic("news"), cursor_with(news, &[(1, 1)])).await.unwrap();
     let opened = store.open(&phone, at(0)).await.unwrap();
-    assert_eq!(opened.following.len(), 1);
+    assert_eq!(opened.follows.following.len(), 1);
     settle(&*store, &receiver("bob", "phone"), &log, cursor_with(appended, &[(1, 1)])).await.unwrap();
     assert!(store.open(&receiver("bob", "phone"), at(0)).await.unwrap().new);
 }
@@ -122,8 +122,8 @@ pub(in crate::store) async fn a_topic_is_followed_from_its_head(place: &dyn Plac
     let appended = store.append(push(&topic("new"), 9)).await.unwrap();
     assert_eq!((appended.epoch, appended.offset), (following[1].head.epoch, Offset(1)));
     let opened = store.open(&phone, at(1)).await.unwrap();
-    assert_eq!(opened.following[0].log, inbox("ann"), "the inbox comes first");
-    assert_eq!(opened.following.len(), 3);
+    assert_eq!(opened.follows.following[0].log, inbox("ann"), "the inbox comes first");
+    assert_eq!(opened.follows.following.len(), 3);
 }
 
 pub(in crate::store) async fn subscribing_again_changes_nothing(place: &dyn Place) {
@@ -150,7 +150,7 @@ pub(in crate::store) async fn subscriptions_have_a_limit(place: &dyn Place) {
     store.subscribe(&phone, names(&["a"])).await.unwrap();
     let refused = store.subscribe(&phone, names(&["b", "c"])).await;
     assert_eq!(refused, Err(Error::TooManySubscriptions(2)));
-    assert_eq!(store.open(&phone, at(0)).await.unwrap().following.len(), 2, "none was added");
+    assert_eq!(store.open(&phone, at(0)).await.unwrap().follows.following.len(), 2, "none was added");
     assert_eq!(store.heads(vec![topic("b")]).await.unwrap()[0].epoch, Epoch::default(), "nothing was written");
     assert_eq!(store.subscribe(&phone, names(&["a", "b", "b"])).await.unwrap().1, 2);
     assert_eq!(store.unsubscribe(&phone, names(&["a"])).await, Ok(1));
@@ -213,5 +213,9 @@ pub(in crate::store) async fn cursors_and_subscriptions_survive_reopening(place:
     let store = place.open(Limits::default());
     assert_eq!(store.open(&phone, at(2)).await.unwrap(), before);
     let message = store.message(&tenant("acme"), id(1), at(2)).await.unwrap().unwrap();
-    assert_eq!(message.devices.iter().filter(|line| line.state == DeviceState::Acked).count(), 0, "it is a topic");
+    assert_eq!(
+        message.devices.iter().filter(|line| line.state == DeviceState::Acked { at: None }).count(),
+        0,
+        "it is a topic"
+    );
 }

@@ -73,7 +73,7 @@ pub(in crate::store) async fn a_message_tells_each_device(place: &dyn Place) {
     };
     let expected = [
         ("pad".to_owned(), DeviceState::Waiting, 3),
-        ("phone".to_owned(), DeviceState::Acked, 0),
+        ("phone".to_owned(), DeviceState::Acked { at: None }, 0),
         ("watch".to_owned(), DeviceState::Waiting, 0),
     ];
     assert_eq!(lines(1).await, expected);
@@ -95,7 +95,7 @@ pub(in crate::store) async fn dead_letters_are_shown(place: &dyn Place) {
         let mut letters = vec![dead(log.clone(), appended.offset), dead(log.clone(), Offset(99))];
         letters.push(dead(topic("other"), Offset(1)));
         let cursors = vec![(log.clone(), cursor_with(appended, &[(1, 1)]))];
-        store.commit(Commit { receiver: phone.clone(), cursors, dead: letters }).await.unwrap();
+        store.commit(Commit { receiver: phone.clone(), cursors, dead: letters, reports: Vec::new() }).await.unwrap();
     }
     drop(store);
     let store = place.open(limits);
@@ -104,9 +104,20 @@ pub(in crate::store) async fn dead_letters_are_shown(place: &dyn Place) {
         device: phone.device.clone(),
         state: DeviceState::Dead { reason: "no key".to_owned(), at: at(7) },
         attempts: 5,
+        sent: None,
+        nacks: Vec::new(),
+        handed_off: None,
     };
     let state = DeviceState::Waiting;
-    let waiting = DeviceOutcome { user: pad.user.clone(), device: pad.device.clone(), state, attempts: 0 };
+    let waiting = DeviceOutcome {
+        user: pad.user.clone(),
+        device: pad.device.clone(),
+        state,
+        attempts: 0,
+        sent: None,
+        nacks: Vec::new(),
+        handed_off: None,
+    };
     let devices = async |number| store.message(&tenant("acme"), id(number), at(8)).await.unwrap().unwrap().devices;
     assert_eq!(devices(1).await, [waiting, dead.clone()]);
     assert_eq!(devices(2).await, [dead]);

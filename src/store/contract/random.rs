@@ -270,7 +270,7 @@ impl World {
                 assert!(page.entries.len() as u64 <= INBOX_MAX);
                 assert!(trimmed.iter().all(|&at| self.settled(at)), "an entry went that a device waits for");
             }
-            LogId::Topic(..) => {
+            LogId::Topic(..) | LogId::Broadcast(_) => {
                 assert!(page.entries.len() as u64 <= TOPIC_MAX);
                 assert_eq!(trimmed, standing[..trimmed.len()], "the oldest go");
                 for &at in &trimmed {
@@ -289,12 +289,12 @@ impl World {
         assert_eq!(opened.new, !self.cursors.contains_key(&receiver));
         let inbox = LogId::Inbox(receiver.tenant.clone(), receiver.user.clone());
         if opened.new {
-            self.born(&inbox, opened.following[0].head.epoch);
+            self.born(&inbox, opened.follows.following[0].head.epoch);
             self.cursors.entry(receiver.clone()).or_default().insert(inbox, Ranges::default());
         }
         let cursors = &self.cursors[&receiver];
-        assert_eq!(opened.following.len(), cursors.len());
-        for following in opened.following {
+        assert_eq!(opened.follows.following.len(), cursors.len());
+        for following in opened.follows.following {
             assert_eq!(following.cursor.settled, cursors[&following.log]);
             assert_eq!(Some(following.cursor.epoch), self.logs[&following.log].epoch);
             assert_eq!(following.head.last, Offset(self.logs[&following.log].last));
@@ -331,7 +331,12 @@ impl World {
         let epoch = self.logs.get(&log).and_then(|life| life.epoch).unwrap_or_default();
         let epoch = if void { Epoch(epoch.0 ^ 1) } else { epoch };
         let cursor = Cursor { epoch, settled: [(from, upto)].into_iter().collect(), ..Cursor::default() };
-        let commit = Commit { receiver: receiver.clone(), cursors: vec![(log.clone(), cursor)], dead: Vec::new() };
+        let commit = Commit {
+            receiver: receiver.clone(),
+            cursors: vec![(log.clone(), cursor)],
+            dead: Vec::new(),
+            reports: Vec::new(),
+        };
         self.store().commit(commit).await.unwrap();
         let known = self.cursors.get_mut(&receiver).and_then(|cursors| cursors.get_mut(&log));
         if let Some(settled) = known.filter(|_| !void) {
@@ -400,7 +405,7 @@ impl World {
             let settled = &self.cursors[&receiver][&message.log];
             let this_life = self.logs[&message.log].epoch == Some(record.epoch);
             let acked = this_life && settled.contains(record.offset.0);
-            assert_eq!(line.state, if acked { DeviceState::Acked } else { DeviceState::Waiting });
+            assert_eq!(line.state, if acked { DeviceState::Acked { at: None } } else { DeviceState::Waiting });
         }
     }
 }

@@ -45,7 +45,16 @@ impl Writer {
         self.logs.put(&log_key, log);
         self.staged.put(log_key, log.encode());
         let Append { id, now, expires_at, .. } = append;
-        let appended = Appended { id, offset, epoch: log.head.epoch, accepted_at: now, expires_at, duplicate: false };
+        let appended = Appended {
+            id,
+            offset,
+            epoch: log.head.epoch,
+            accepted_at: now,
+            expires_at,
+            duplicate: false,
+            audience: None,
+            send_at: None,
+        };
         self.remember(&append, &appended);
         self.put_message(append, &appended);
         self.sync |= sync;
@@ -91,7 +100,17 @@ impl Writer {
             let key = key::collapse(&log, device.as_ref(), text);
             self.staged.put(key, id.as_bytes().to_vec());
         }
-        let entry = Entry { offset, id, accepted_at, expires_at, urgency, device: device.clone(), body };
+        let entry = Entry {
+            offset,
+            id,
+            accepted_at,
+            expires_at,
+            urgency,
+            device: device.clone(),
+            aim: None,
+            receipts: true,
+            body,
+        };
         self.staged.put(key::entry(&log, offset), record::encode_entry(&entry));
         self.announced.push(Announced { log: log.clone(), epoch, entry });
         let fate = Fate::Standing;
@@ -165,6 +184,7 @@ mod tests {
             idempotency: None,
             durability,
             body: Bytes::from(vec![number]),
+            wishes: crate::store::Wishes::default(),
         }
     }
 

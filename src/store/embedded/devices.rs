@@ -6,10 +6,10 @@ use super::writer::Writer;
 use super::{key, read};
 use crate::model::clock::Timestamp;
 use crate::model::cursor::Cursor;
-use crate::model::id::{Receiver, TopicName};
+use crate::model::id::{DeviceNumber, Receiver, TopicName};
 use crate::model::log::{LogId, Offset};
 use crate::model::ranges::Ranges;
-use crate::store::{Commit, Dead, Error, Following, Opened};
+use crate::store::{Commit, Dead, Error, Following, Follows, Opened};
 
 impl Writer {
     /// See [`crate::store::Store::open`].
@@ -21,7 +21,13 @@ impl Writer {
         }
         *self.present.entry(receiver.clone()).or_default() += 1;
         let cursors = read::cursors(&self.staged, receiver)?;
-        Ok(Opened { new: known.is_none(), following: read::following(&self.staged, cursors)? })
+        let follows = Follows {
+            number: DeviceNumber(0),
+            following: read::following(&self.staged, cursors)?,
+            group_topics: Vec::new(),
+            quiet_hours: None,
+        };
+        Ok(Opened { new: known.is_none(), follows })
     }
 
     /// See [`crate::store::Store::leave`].
@@ -86,7 +92,7 @@ impl Writer {
 
     /// See [`crate::store::Store::commit`].
     pub(super) fn commit(&mut self, commit: Commit) -> Result<(), Error> {
-        let Commit { receiver, cursors, dead } = commit;
+        let Commit { receiver, cursors, dead, .. } = commit;
         // Dead letters carry no epoch; those of a log whose cursor is of another life speak of that life.
         let mut void = Vec::new();
         for (log, newer) in cursors {

@@ -27,6 +27,7 @@ const CURSOR: u8 = b'C';
 const DUE: u8 = b'X';
 
 const INBOX: u8 = b'i';
+const BROADCAST: u8 = b'n';
 const TOPIC: u8 = b't';
 
 /// What is to be done when a time has come.
@@ -126,7 +127,7 @@ pub(super) fn cursor(receiver: &Receiver, log: &LogId) -> Vec<u8> {
     key
 }
 
-/// What the cursors of a device begin with; the inbox sorts before the topics.
+/// What the cursors of a device begin with; the inbox sorts before the broadcast log and the topics.
 pub(super) fn cursors(receiver: &Receiver) -> Vec<u8> {
     let mut key = vec![CURSOR];
     push_receiver(&mut key, receiver);
@@ -213,12 +214,14 @@ pub(super) fn log_parts(log: &LogId) -> (u8, &str) {
     match log {
         LogId::Inbox(_, user) => (INBOX, user.as_str()),
         LogId::Topic(_, topic) => (TOPIC, topic.as_str()),
+        LogId::Broadcast(_) => (BROADCAST, ""),
     }
 }
 
 /// The log with this letter and name; `None` when there is no such kind or the name is not one.
 pub(super) fn log_named(kind: u8, name: &str, tenant: &TenantId) -> Option<LogId> {
     match kind {
+        BROADCAST => name.is_empty().then(|| LogId::Broadcast(tenant.clone())),
         INBOX => UserId::new(name).ok().map(|user| LogId::Inbox(tenant.clone(), user)),
         TOPIC => TopicName::new(name).ok().map(|topic| LogId::Topic(tenant.clone(), topic)),
         _ => None,

@@ -17,6 +17,7 @@ mod table;
 mod tests;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -29,11 +30,15 @@ use self::queue::Queue;
 use self::table::Table;
 use self::writer::{Counters, Writer};
 use crate::model::clock::Timestamp;
-use crate::model::id::{MessageId, Receiver, TenantId, TopicName};
+use crate::model::id::{DeviceNumber, GroupName, MessageId, Receiver, Tag, TenantId, TopicName, UserId};
 use crate::model::log::{Head, LogId, Offset};
+use crate::model::presence;
+use crate::model::quiet::QuietHours;
+use crate::model::webhook::{self, Webhook};
 use crate::store::{
-    Answer, Append, Appended, Commit, Error, Following, Health, Limits, Listener, MessageRecord, Opened, Page, Store,
-    Swept,
+    Answer, Append, Appended, Audience, Changed, Commit, Error, Events, Following, Follows, Group, HandOff, Health,
+    Journal, Limits, Listener, MembersChange, MessageRecord, MessageState, Of, Opened, Page, Store, Swept, TagHour,
+    Topic, User,
 };
 
 /// Longest collapse or idempotency key in bytes: they become part of keys of the database, which have a limit. Surfaces
@@ -171,6 +176,129 @@ impl Store for Embedded {
         self.read_with(move |table| read::outcome(&table.sight(), &tenant, id, now, forget_at))
     }
 
+    fn follows(&self, _receiver: &Receiver) -> Answer<Follows> {
+        not_yet()
+    }
+
+    fn describe(&self, _receiver: &Receiver, _attributes: BTreeMap<String, String>) -> Answer<()> {
+        not_yet()
+    }
+
+    fn dismiss(&self, _receiver: &Receiver, _messages: Vec<MessageId>, _now: Timestamp) -> Answer<u32> {
+        not_yet()
+    }
+
+    fn create_group(
+        &self,
+        _tenant: &TenantId,
+        _name: GroupName,
+        _topics: Vec<TopicName>,
+        _now: Timestamp,
+    ) -> Answer<Group> {
+        not_yet()
+    }
+
+    fn group(&self, _tenant: &TenantId, _name: &GroupName) -> Answer<Option<Group>> {
+        not_yet()
+    }
+
+    fn groups(&self, _tenant: &TenantId, _after: Option<GroupName>, _most: usize) -> Answer<Vec<Group>> {
+        not_yet()
+    }
+
+    fn remove_group(&self, _tenant: &TenantId, _name: &GroupName) -> Answer<()> {
+        not_yet()
+    }
+
+    fn members(
+        &self,
+        _tenant: &TenantId,
+        _group: &GroupName,
+        _after: Option<UserId>,
+        _most: usize,
+    ) -> Answer<Vec<UserId>> {
+        not_yet()
+    }
+
+    fn change_members(&self, _tenant: &TenantId, _change: MembersChange, _now: Timestamp) -> Answer<Changed> {
+        not_yet()
+    }
+
+    fn set_groups(
+        &self,
+        _tenant: &TenantId,
+        _user: &UserId,
+        _groups: Vec<(GroupName, Vec<TopicName>)>,
+        _version: u64,
+        _now: Timestamp,
+    ) -> Answer<()> {
+        not_yet()
+    }
+
+    fn user(&self, _tenant: &TenantId, _user: &UserId) -> Answer<User> {
+        not_yet()
+    }
+
+    fn set_quiet_hours(&self, _tenant: &TenantId, _user: &UserId, _hours: Option<QuietHours>) -> Answer<()> {
+        not_yet()
+    }
+
+    fn set_topic(&self, _tenant: &TenantId, _topic: &TopicName, _conflate: bool) -> Answer<()> {
+        not_yet()
+    }
+
+    fn topic(&self, _tenant: &TenantId, _topic: &TopicName) -> Answer<Topic> {
+        not_yet()
+    }
+
+    fn audience(&self, _tenant: &TenantId, _of: Of, _after: Option<DeviceNumber>, _most: usize) -> Answer<Audience> {
+        not_yet()
+    }
+
+    fn cancel(
+        &self,
+        _tenant: &TenantId,
+        _message: MessageId,
+        _silently: bool,
+        _now: Timestamp,
+    ) -> Answer<(MessageState, bool)> {
+        not_yet()
+    }
+
+    fn handed_off(
+        &self,
+        _tenant: &TenantId,
+        _hand_off: HandOff,
+        _outcome: Result<String, String>,
+        _now: Timestamp,
+    ) -> Answer<()> {
+        not_yet()
+    }
+
+    fn note(&self, _tenant: &TenantId, _events: Vec<presence::Event>) -> Answer<()> {
+        not_yet()
+    }
+
+    fn journal(&self, _tenant: &TenantId, _journal: Journal, _after: u64, _most: usize) -> Answer<Events> {
+        not_yet()
+    }
+
+    fn tag(&self, _tenant: &TenantId, _tag: &Tag, _from: Timestamp, _upto: Timestamp) -> Answer<Vec<TagHour>> {
+        not_yet()
+    }
+
+    fn set_webhook(&self, _tenant: &TenantId, _kind: webhook::Kind, _webhook: Option<Webhook>) -> Answer<()> {
+        not_yet()
+    }
+
+    fn webhooks(&self) -> Answer<Vec<(TenantId, webhook::Kind, Webhook, u64)>> {
+        not_yet()
+    }
+
+    fn delivered(&self, _tenant: &TenantId, _kind: webhook::Kind, _position: u64) -> Answer<()> {
+        not_yet()
+    }
+
     fn sweep(&self, now: Timestamp) -> Answer<Swept> {
         self.write(|reply| Command::Sweep(now, reply))
     }
@@ -201,6 +329,10 @@ impl Drop for Embedded {
         // A thread that panicked has told everybody who waited.
         let _ = writer.map(JoinHandle::join);
     }
+}
+
+fn not_yet<T>() -> Answer<T> {
+    Answer::known(Err(Error::Failed("not built yet".to_owned())))
 }
 
 fn closed() -> Error {

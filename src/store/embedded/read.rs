@@ -137,7 +137,22 @@ pub(super) fn outcome(
     };
     let devices = outcomes(view, tenant, &message)?;
     let record::Message { log, epoch, offset, accepted_at, expires_at, .. } = message;
-    Ok(Some(MessageRecord { log, epoch, offset, accepted_at, expires_at, state, entry, devices }))
+    let (ended, tag, counts, send_at, aim) = (None, None, None, None, None);
+    Ok(Some(MessageRecord {
+        log,
+        epoch,
+        offset,
+        accepted_at,
+        expires_at,
+        state,
+        entry,
+        devices,
+        ended,
+        tag,
+        counts,
+        send_at,
+        aim,
+    }))
 }
 
 /// What became of a message at the devices it concerns.
@@ -159,8 +174,11 @@ fn outcomes(view: &impl View, tenant: &TenantId, message: &record::Message) -> R
         outcomes.push(DeviceOutcome {
             user: receiver.user,
             device: receiver.device,
-            state: if acked { DeviceState::Acked } else { DeviceState::Waiting },
+            state: if acked { DeviceState::Acked { at: None } } else { DeviceState::Waiting },
             attempts: cursor.attempts.get(&message.offset).copied().unwrap_or_default(),
+            sent: None,
+            nacks: Vec::new(),
+            handed_off: None,
         });
     }
     Ok(outcomes)
@@ -174,7 +192,8 @@ fn dead(view: &impl View, tenant: &TenantId, id: MessageId) -> Result<Vec<Device
         let (key, value) = row?;
         let (user, device): (UserId, DeviceId) = key::device_of(&key, prefix.len())?;
         let record::Letter { attempts, at, reason, .. } = record::Letter::decode(&value)?;
-        Ok(DeviceOutcome { user, device, state: DeviceState::Dead { reason, at }, attempts })
+        let state = DeviceState::Dead { reason, at };
+        Ok(DeviceOutcome { user, device, state, attempts, sent: None, nacks: Vec::new(), handed_off: None })
     })
     .collect()
 }
@@ -209,6 +228,7 @@ mod tests {
             idempotency: None,
             durability: Durability::Fsync,
             body: Bytes::from(vec![number]),
+            wishes: crate::store::Wishes::default(),
         };
         store.append(append).await.unwrap().offset
     }
@@ -229,6 +249,8 @@ mod tests {
                 expires_at: Timestamp::from_millis(1),
                 urgency: Urgency::Normal,
                 device: None,
+                aim: None,
+                receipts: true,
                 body: Bytes::from_static(&[9]),
             };
             (key::entry(&log, entry.offset), Some(record::encode_entry(&entry).into()))

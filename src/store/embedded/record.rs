@@ -68,6 +68,8 @@ pub(super) fn decode_entry(offset: Offset, bytes: &[u8]) -> Result<Entry, Error>
         expires_at: input.time()?,
         urgency: Urgency::ALL.get(usize::from(input.byte()?)).copied().ok_or_else(|| input.damaged())?,
         device: input.device()?,
+        aim: None,
+        receipts: true,
         body: Bytes::copy_from_slice(input.bytes),
     })
 }
@@ -230,7 +232,19 @@ impl Repeat {
         let (id, fingerprint) = (input.id()?, input.number()?);
         let (offset, epoch) = (Offset(input.number()?), Epoch(input.number()?));
         let (accepted_at, expires_at) = (input.time()?, input.time()?);
-        input.end(Self { fingerprint, first: Appended { id, offset, epoch, accepted_at, expires_at, duplicate: true } })
+        input.end(Self {
+            fingerprint,
+            first: Appended {
+                id,
+                offset,
+                epoch,
+                accepted_at,
+                expires_at,
+                duplicate: true,
+                audience: None,
+                send_at: None,
+            },
+        })
     }
 }
 
@@ -426,6 +440,8 @@ mod tests {
                 expires_at: time(b),
                 urgency: Urgency::ALL[which],
                 device: device.clone(),
+                aim: None,
+                receipts: true,
                 body: vec![3; which].into(),
             };
             prop_assert_eq!(decode_entry(Offset(b), &encode_entry(&entry)).unwrap(), entry);
@@ -446,7 +462,7 @@ mod tests {
             let letter = Letter { attempts: d, at: time(a), forget_at: time(b), reason: "no\0pe".to_owned() };
             prop_assert_eq!(Letter::decode(&letter.encode()).unwrap(), letter);
             let first = Appended {
-                id: ID, offset: Offset(a), epoch: Epoch(b), accepted_at: time(c), expires_at: time(a), duplicate: true,
+                id: ID, offset: Offset(a), epoch: Epoch(b), accepted_at: time(c), expires_at: time(a), duplicate: true, audience: None, send_at: None
             };
             let repeat = Repeat { fingerprint: b, first };
             prop_assert_eq!(Repeat::decode(&repeat.encode()).unwrap(), repeat);

@@ -71,6 +71,7 @@ impl Writer {
         let limit = match id {
             LogId::Inbox(..) => self.limits.inbox_entries_max,
             LogId::Topic(..) => self.limits.topic_entries_max,
+            LogId::Broadcast(..) => self.limits.broadcast_entries_max,
         };
         if log.entries < limit {
             return Ok(());
@@ -78,7 +79,7 @@ impl Writer {
         let needed = log.entries - limit + 1;
         let chunk = (limit / CHUNK_DIVISOR).clamp(1, CHUNK_MAX).max(needed).min(EXCESS_MAX);
         match id {
-            LogId::Topic(..) => self.trim_topic(id, log, chunk, now),
+            LogId::Topic(..) | LogId::Broadcast(..) => self.trim_topic(id, log, chunk, now),
             LogId::Inbox(tenant, user) => {
                 let victims = self.settled_entries(id, (tenant, user), log, chunk, now)?;
                 if (victims.len() as u64) < needed.min(EXCESS_MAX) {

@@ -50,6 +50,7 @@ fn push(number: u8, durability: Durability) -> Append {
         idempotency: None,
         durability,
         body: Bytes::from(vec![number; 200]),
+        wishes: crate::store::Wishes::default(),
     }
 }
 
@@ -188,6 +189,8 @@ async fn what_does_not_fit_into_the_queue_is_refused_and_not_written() {
 struct Slow(Mutex<(SyncSender<usize>, Receiving<()>)>);
 
 impl Listener for Slow {
+    fn noted(&self, _: &[(TenantId, crate::store::Journal)]) {}
+
     fn appended(&self, batch: Vec<Announced>) {
         let (called, go_on) = &*self.0.lock().unwrap();
         called.send(batch.len()).unwrap();
@@ -274,7 +277,7 @@ async fn nothing_is_left_when_all_is_over() {
     let news = TopicName::new("news").unwrap();
     let opened = store.open(&receiver, Timestamp::ZERO).await.unwrap();
     store.subscribe(&receiver, vec![news.clone()]).await.unwrap();
-    let cursor = Cursor { settled: Ranges::upto(9), ..opened.following[0].cursor.clone() };
+    let cursor = Cursor { settled: Ranges::upto(9), ..opened.follows.following[0].cursor.clone() };
     let dead = |offset| Dead { log: log(), offset, attempts: 1, reason: String::new(), at: Timestamp::ZERO };
     let (cursors, dead) = (vec![(log(), cursor)], vec![dead(Offset(1)), dead(Offset(2))]);
     for number in 1..=9 {
@@ -286,7 +289,7 @@ async fn nothing_is_left_when_all_is_over() {
         };
         store.append(append).await.unwrap();
         let (receiver, cursors, dead) = (receiver.clone(), cursors.clone(), dead.clone());
-        store.commit(Commit { receiver, cursors, dead }).await.unwrap();
+        store.commit(Commit { receiver, cursors, dead, reports: Vec::new() }).await.unwrap();
     }
     store.leave(&receiver, Timestamp::ZERO).await.unwrap();
     // A step may put something that is over as well; the next one finds it.
