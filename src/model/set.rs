@@ -40,6 +40,15 @@ impl DeviceSet {
         self.0.is_empty()
     }
 
+    /// Adds all devices of another set, in place.
+    pub fn extend(&mut self, other: &Self) {
+        if self.is_empty() {
+            self.0.clone_from(&other.0);
+        } else if !other.is_empty() {
+            *Arc::make_mut(&mut self.0) |= &*other.0;
+        }
+    }
+
     /// Devices in both.
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {
@@ -129,6 +138,11 @@ mod tests {
         assert_eq!((a.shared(&b), a.len()), (1, 3));
         assert_eq!(DeviceSet::decode(&a.encode()), Some(a.clone()));
         assert_eq!(DeviceSet::decode(&[1, 2, 3]), None);
+        let mut all = DeviceSet::default();
+        all.extend(&a);
+        all.extend(&b);
+        all.extend(&DeviceSet::default());
+        assert_eq!((all, a.len(), b.len()), (a.or(&b), 3, 2), "what was added stays as it was");
         let mut changed = a.clone();
         assert!(changed.insert(DeviceNumber(9)) && !changed.insert(DeviceNumber(9)) && changed.remove(DeviceNumber(1)));
         assert_eq!((changed, a), (set(&[2, 9, 70_000]), set(&[1, 2, 70_000])), "clones are apart");
