@@ -13,6 +13,7 @@ pub mod client;
 pub mod config;
 pub mod delivery;
 pub mod file;
+pub mod hook;
 pub mod load;
 pub mod metrics;
 pub mod model;

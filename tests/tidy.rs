@@ -109,7 +109,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("tokio_rustls", &["src/tls"]),
     ("rustls_native_certs", &["src/tls"]),
     ("rcgen", &["src/tls"]),
-    ("aws_lc_rs", &["src/tls", "src/auth"]),
+    ("aws_lc_rs", &["src/tls", "src/auth", "src/hook"]),
     ("jsonwebtoken", &["src/auth"]),
     ("prometheus_client", &["src/metrics"]),
     ("toml", &["src/config"]),

@@ -97,6 +97,17 @@ impl Connector {
         Self::with_versions(roots_pem, protocols, VERSIONS)
     }
 
+    /// Trusts the system's certificates, as far as it has some, and those in `more_pem`. A system without any is no error:
+    /// then nobody else is trusted.
+    ///
+    /// # Errors
+    /// [`Error::NoRoots`] when `more_pem` holds none, or [`Error::Setup`].
+    pub fn besides_system(more_pem: Option<&[u8]>, protocols: &[&[u8]]) -> Result<Self, Error> {
+        let mut roots = more_pem.map_or_else(|| Ok(RootCertStore::empty()), roots_in)?;
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        Self::with_roots(roots, protocols, VERSIONS)
+    }
+
     fn with_versions(
         roots_pem: Option<&[u8]>,
         protocols: &[&[u8]],
@@ -106,6 +117,14 @@ impl Connector {
             Some(pem) => roots_in(pem)?,
             None => system_roots()?,
         };
+        Self::with_roots(roots, protocols, versions)
+    }
+
+    fn with_roots(
+        roots: RootCertStore,
+        protocols: &[&[u8]],
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Result<Self, Error> {
         let mut config = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(versions)?
             .with_root_certificates(roots)
