@@ -29,10 +29,11 @@ pub(super) fn to_status(fault: &Fault) -> tonic::Status {
 }
 
 /// What the gRPC library itself refused, before or instead of a handler. Our handlers give statuses none of these
-/// meanings without a trailer, so the status alone tells what happened.
-pub(super) fn from_status(status: &tonic::Status) -> Fault {
+/// meanings without a trailer, so the status alone tells what happened. `too_large`: what a message of this method that
+/// is too long is called.
+pub(super) fn from_status(status: &tonic::Status, too_large: Code) -> Fault {
     let code = match status.code() {
-        tonic::Code::OutOfRange => Code::PayloadTooLarge,
+        tonic::Code::OutOfRange => too_large,
         tonic::Code::Unimplemented => Code::UnsupportedEncoding,
         _ => Code::Malformed,
     };
@@ -40,13 +41,13 @@ pub(super) fn from_status(status: &tonic::Status) -> Fault {
 }
 
 /// Gives an answer that the gRPC library refused by itself the trailers that every refusal of ours has.
-pub(super) fn complete(response: Response) -> Response {
+pub(super) fn complete(response: Response, too_large: Code) -> Response {
     let headers = response.headers();
     if headers.contains_key(CODE_TRAILER) {
         return response;
     }
     match tonic::Status::from_header_map(headers) {
-        Some(status) if status.code() != tonic::Code::Ok => to_status(&from_status(&status)).into_http(),
+        Some(status) if status.code() != tonic::Code::Ok => to_status(&from_status(&status, too_large)).into_http(),
         _ => response,
     }
 }
@@ -153,11 +154,11 @@ mod tests {
             (to_status(&Fault::new(Code::LogFull, "full")), "log_full", "8"),
         ];
         for (status, word, number) in cases {
-            let response = complete(status.into_http());
+            let response = complete(status.into_http(), Code::PayloadTooLarge);
             assert_eq!(response.headers()[CODE_TRAILER], word);
             assert_eq!(response.headers()["grpc-status"], number);
         }
-        let good = complete(axum::response::Response::new(axum::body::Body::empty()));
+        let good = complete(axum::response::Response::new(axum::body::Body::empty()), Code::RequestTooLarge);
         assert!(!good.headers().contains_key(CODE_TRAILER));
     }
 }

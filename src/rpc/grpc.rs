@@ -1,112 +1,58 @@
 //! The backend service as gRPC speaks it, on tonic. What it decides is decided elsewhere; here are only the messages.
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::post;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use http::header::CONTENT_TYPE;
-use tower::Service as _;
 
 use crate::model::clock::Timestamp;
 use crate::model::fault::{Code, Fault};
-use crate::model::id::{MessageId, TenantId};
+use crate::model::id::MessageId;
 use crate::node::push::Accepted;
 use crate::node::{DeviceOutcome, DeviceState, MessageRecord, MessageState};
+use crate::rpc::call::{Call, refusal, tenant};
 use crate::rpc::intake::Intake;
 use crate::rpc::stream::{Answer, Answers, Ask};
 use crate::rpc::{fault, json_answer};
+use crate::wire::pb;
 use crate::wire::pb::backend_server::{Backend, BackendServer};
-use crate::wire::{grpc, pb};
 
 /// The gRPC methods. Only those of the service: what is under another path is answered by the one place that answers
 /// for unknown paths.
 pub(super) fn router(intake: Intake) -> Router<Intake> {
-    let methods = Methods { server: server(intake.clone()), intake };
+    let request_bytes_max = message_bytes_max(&intake);
+    let server = BackendServer::new(Service { intake: intake.clone() }).max_decoding_message_size(request_bytes_max);
+    let methods = Methods { intake, server, request_bytes_max, too_large: Code::PayloadTooLarge };
     Router::new()
         .route("/pushline.v1.Backend/Push", post(push))
-        .route("/pushline.v1.Backend/GetMessage", post(get_message))
+        .route("/pushline.v1.Backend/GetMessage", post(unary))
         .route("/pushline.v1.Backend/PushStream", post(push_stream))
         .with_state(methods)
 }
 
-/// Whether a request is meant for gRPC, so that a refusal must be one of gRPC too.
-pub(super) fn is_grpc(request: &Request) -> bool {
-    let given = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    matches!(given.split(';').next().unwrap_or_default().trim(), "application/grpc" | "application/grpc+proto")
-}
-
-/// A refusal of a whole call.
-pub(super) fn refusal(fault: &Fault) -> Response {
-    fault::to_status(fault).into_http()
-}
-
-#[derive(Clone)]
-struct Methods {
-    intake: Intake,
-    server: BackendServer<Service>,
-}
+type Methods = Call<BackendServer<Service>>;
 
 /// What the generated server calls.
 struct Service {
     intake: Intake,
 }
 
-fn server(intake: Intake) -> BackendServer<Service> {
-    let limit = message_bytes_max(&intake);
-    BackendServer::new(Service { intake }).max_decoding_message_size(limit)
+async fn unary(State(methods): State<Methods>, request: Request) -> Response {
+    methods.unary(request).await.unwrap_or_else(|fault| refusal(&fault))
 }
 
+/// A push that is refused is counted.
 async fn push(State(methods): State<Methods>, request: Request) -> Response {
     let intake = methods.intake.clone();
-    unary(methods, request).await.unwrap_or_else(|fault| refusal(&intake.refused(fault)))
-}
-
-async fn get_message(State(methods): State<Methods>, request: Request) -> Response {
-    unary(methods, request).await.unwrap_or_else(|fault| refusal(&fault))
-}
-
-/// Reads the whole request before the handler may answer, and checks the key.
-async fn unary(mut methods: Methods, request: Request) -> Result<Response, Fault> {
-    if !is_grpc(&request) {
-        methods.intake.drain(request.into_body()).await;
-        return Ok(not_grpc());
-    }
-    let (mut parts, body) = request.into_parts();
-    let limit = message_bytes_max(&methods.intake) + grpc::PREFIX_BYTES;
-    let (tenant, body) = methods.intake.read(&parts.headers, body, limit, Code::PayloadTooLarge).await?;
-    parts.extensions.insert(tenant);
-    Ok(call(&mut methods.server, Request::from_parts(parts, Body::from(body))).await)
+    methods.unary(request).await.unwrap_or_else(|fault| refusal(&intake.refused(fault)))
 }
 
 /// Answers a stream as it comes.
-async fn push_stream(State(mut methods): State<Methods>, mut request: Request) -> Response {
-    if !is_grpc(&request) {
-        methods.intake.drain(request.into_body()).await;
-        return not_grpc();
-    }
-    match methods.intake.tenant(request.headers()) {
-        Ok(tenant) => {
-            request.extensions_mut().insert(tenant);
-            call(&mut methods.server, request).await
-        }
-        Err(fault) => {
-            methods.intake.drain_stream(request.into_body()).await;
-            refusal(&methods.intake.refused(fault))
-        }
-    }
-}
-
-async fn call(server: &mut BackendServer<Service>, request: Request) -> Response {
-    let Ok(response) = server.call(request).await;
-    fault::complete(response.map(Body::new))
-}
-
-/// The gRPC specification asks for HTTP status 415 here.
-fn not_grpc() -> Response {
-    fault::to_response(&Fault::new(Code::UnsupportedMediaType, "call this method with content-type application/grpc"))
+async fn push_stream(State(methods): State<Methods>, request: Request) -> Response {
+    let intake = methods.intake.clone();
+    methods.streaming(request).await.unwrap_or_else(|fault| refusal(&intake.refused(fault)))
 }
 
 #[tonic::async_trait]
@@ -135,7 +81,7 @@ impl Backend for Service {
                 let push = push.ok_or_else(|| Fault::new(Code::Malformed, "push is missing"));
                 Ok(Ask { reference: Some(reference), push })
             }
-            Err(status) => Err(fault::from_status(&status)),
+            Err(status) => Err(fault::from_status(&status, Code::PayloadTooLarge)),
         });
         let answers = Answers::new(self.intake.clone(), tenant, asks);
         let answers = answers.map(|answer| answer.map(answer_to_pb).map_err(|fault| fault::to_status(&fault)));
@@ -177,12 +123,6 @@ impl Backend for Service {
 
 fn not_yet() -> Fault {
     Fault::new(Code::UnknownMethod, "not built yet")
-}
-
-/// The tenant that the key was checked for, before the message was decoded.
-fn tenant<T>(request: &tonic::Request<T>) -> Result<TenantId, tonic::Status> {
-    let missing = || fault::to_status(&Fault::new(Code::Internal, "the call reached its handler without a tenant"));
-    request.extensions().get().cloned().ok_or_else(missing)
 }
 
 fn accepted_to_pb(accepted: Accepted) -> pb::PushResponse {
@@ -252,7 +192,7 @@ fn device_to_pb(outcome: DeviceOutcome) -> pb::DeviceOutcome {
     let (state, reason, at_ms) = match outcome.state {
         DeviceState::Waiting => (State::Waiting, String::new(), 0),
         DeviceState::Acked { at } => (State::Acked, String::new(), at.map_or(0, Timestamp::as_millis)),
-        DeviceState::Missed => (State::Waiting, String::new(), 0),
+        DeviceState::Missed => (State::Missed, String::new(), 0),
         DeviceState::Dead { reason, at } => (State::Dead, reason, at.as_millis()),
     };
     pb::DeviceOutcome {

@@ -2,18 +2,16 @@
 //! not. What is wrong is told with the field's name, never with the content.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use base64::Engine;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
-use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::model::fault::{Code, Fault};
 use crate::model::message::Urgency;
 use crate::rpc::draft::shortened;
+use crate::rpc::json_reader::{check_known, document, object, string, unknown_word};
 use crate::wire::body;
 use crate::wire::pb;
 
@@ -34,9 +32,7 @@ pub(super) fn line(bytes: &[u8]) -> (Option<u64>, Result<pb::PushRequest, Fault>
 type Read = (Option<u64>, Result<pb::PushRequest, Fault>);
 
 fn fields(bytes: &[u8], known: &[&str]) -> Result<Read, Fault> {
-    let raw: &RawValue = serde_json::from_slice(bytes)
-        .map_err(|error| Fault::new(Code::Malformed, format!("this is not JSON: {error}")))?;
-    let object = object("the push", raw)?;
+    let object = object("the push", document(bytes)?)?;
     let reference = match object.iter().find(|(name, _)| name == "reference" && known.contains(&"reference")) {
         Some((_, raw)) => Some(reference(raw)?),
         None => None,
@@ -161,77 +157,6 @@ fn durability(raw: &RawValue) -> Result<pb::Durability, Fault> {
         "relaxed" => Ok(pb::Durability::Relaxed),
         "none" => Ok(pb::Durability::None),
         _ => Err(unknown_word("durability", &word, &["fsync", "relaxed", "none"])),
-    }
-}
-
-fn unknown_word(field: &str, word: &str, known: &[&str]) -> Fault {
-    let words = format!("{field} {:?} is unknown; {}", shortened(word), meant(word, known));
-    Fault::new(Code::InvalidOption, words)
-}
-
-fn check_known(place: &str, name: &str, known: &[&str]) -> Result<(), Fault> {
-    if known.contains(&name) {
-        return Ok(());
-    }
-    let words = format!("unknown field `{place}{}`; {}", shortened(name), meant(name, known));
-    Err(Fault::new(Code::Malformed, words))
-}
-
-/// Words that name the nearest valid name, or all of them if none is near enough to be meant.
-fn meant(name: &str, known: &[&str]) -> String {
-    // Long names cost time to compare and are near to none.
-    let name = shortened(name);
-    let distances = known.iter().map(|known| (strsim::damerau_levenshtein(&name, known), known));
-    match distances.min() {
-        Some((distance, nearest)) if distance <= nearest.len() / 2 => format!("did you mean `{nearest}`?"),
-        _ => format!("it is one of {}", known.join(", ")),
-    }
-}
-
-fn string(field: &str, raw: &RawValue) -> Result<String, Fault> {
-    let words = || format!("{field} must be a string of valid Unicode");
-    serde_json::from_str(raw.get()).map_err(|_| Fault::new(Code::Malformed, words()))
-}
-
-fn object<'a>(field: &str, raw: &'a RawValue) -> Result<Vec<(String, &'a RawValue)>, Fault> {
-    let wrong = |why: &str| Fault::new(Code::Malformed, format!("{field} {why}"));
-    if !raw.get().starts_with('{') {
-        return Err(wrong("must be a JSON object"));
-    }
-    let Members(members) =
-        serde_json::from_str(raw.get()).map_err(|_| wrong("has a name that is not valid Unicode"))?;
-    let mut names: Vec<_> = members.iter().map(|(name, _)| name).collect();
-    names.sort_unstable();
-    match names.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => Err(wrong(&format!("has `{}` twice", shortened(pair[0])))),
-        None => Ok(members),
-    }
-}
-
-/// The members of an object in their order, unread; a map would hide that one came twice.
-struct Members<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Collect;
-
-        impl<'de> Visitor<'de> for Collect {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
-        }
-
-        deserializer.deserialize_map(Collect)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The backend-facing listener: gRPC, its HTTP/JSON twin, and the probes of operators, on one port. It checks and
 //! translates; what becomes of a push is the node's.
 
+mod call;
 mod draft;
 mod fault;
 mod grpc;
@@ -8,6 +9,7 @@ mod health;
 mod http;
 mod intake;
 mod json_answer;
+mod json_reader;
 mod json_request;
 mod lines;
 mod linger;
@@ -221,10 +223,10 @@ fn router(intake: Intake) -> Router {
 }
 
 async fn unknown_path(State(intake): State<Intake>, request: Request) -> Response {
-    let is_grpc = grpc::is_grpc(&request);
+    let is_grpc = call::is_grpc(&request);
     intake.drain(request.into_body()).await;
     let fault = Fault::new(Code::UnknownMethod, "there is no such method here; docs/api.md and proto/ list them");
-    if is_grpc { grpc::refusal(&fault) } else { fault::to_response(&fault) }
+    if is_grpc { call::refusal(&fault) } else { fault::to_response(&fault) }
 }
 
 async fn unknown_method(State(intake): State<Intake>, request: Request) -> Response {
