@@ -7,7 +7,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::parse::parse_counted;
-use super::{CONDITION_BYTES_MAX, Condition, DEPTH_MAX, Expression, Facts, OPERANDS_MAX, Operator};
+use super::{CONDITION_BYTES_MAX, Condition, DEPTH_MAX, Expression, Facts, OPERANDS_MAX, Operator, compare};
 use crate::model::id::TopicName;
 
 fn topic(name: &str) -> Expression {
@@ -201,6 +201,33 @@ fn bounds_are_exact() {
     assert_eq!((error.at, error.words.contains("has 65 bytes")), (0, true), "{error}");
     let error = Condition::parse(&format!("'{}' in topics", "t".repeat(129))).expect_err("a long topic");
     assert_eq!((error.at, error.words.contains("has 129 bytes")), (1, true), "{error}");
+}
+
+/// Lines of the page's blocks of this kind.
+fn block<'p>(page: &'p str, kind: &str) -> Vec<&'p str> {
+    let lines = page.lines().skip_while(|line| *line != format!("```{kind}")).skip(1);
+    lines.take_while(|line| *line != "```").collect()
+}
+
+#[test]
+fn the_page_shows_conditions_as_they_are() {
+    let page = include_str!("../../../docs/targeting.md");
+    let conditions = block(page, "condition");
+    assert!(conditions.len() >= 7, "{conditions:?}");
+    for text in conditions {
+        assert!(Condition::parse(text).is_ok(), "{text}: {:?}", Condition::parse(text));
+    }
+    let ascending = block(page, "ascending");
+    assert!(ascending.len() >= 9 && ascending.is_sorted_by(|a, b| compare(a, b).is_lt()), "{ascending:?}");
+    let rows = page.lines().skip_while(|line| !line.starts_with("| condition | at byte")).skip(2);
+    let rows: Vec<_> = rows.take_while(|line| line.starts_with("| ")).collect();
+    assert_eq!(rows.len(), 10, "faults that the page shows");
+    for row in rows {
+        let row = row.replace("\\|", "\u{1}");
+        let cells: Vec<_> = row.split('|').map(|cell| cell.trim().replace('\u{1}', "|")).collect();
+        let error = Condition::parse(cells[1].trim_matches('`')).expect_err(&cells[1]);
+        assert_eq!((error.at.to_string(), error.words), (cells[2].clone(), cells[3].clone()), "{}", cells[1]);
+    }
 }
 
 /// Writes an expression down, with blanks and more parentheses than are needed as `style` says.
