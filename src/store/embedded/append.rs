@@ -2,7 +2,9 @@
 //! disk; the batch does.
 //!
 //! An append costs the entry, the message's record, the expiry's key and, once per log and batch, the log's record;
-//! a collapse key adds one, an idempotency key two. Keys and values without the body are about 300 bytes.
+//! a collapse key adds one, an idempotency key two, a condition one. Keys and values without the body are about 300 bytes.
+
+use std::sync::Arc;
 
 use super::record::{self, Fate};
 use super::table::View;
@@ -10,7 +12,7 @@ use super::writer::Writer;
 use super::{key, read};
 use crate::model::clock::Timestamp;
 use crate::model::log::{Epoch, Head, LogId, Offset};
-use crate::model::message::{Durability, Entry};
+use crate::model::message::{Aim, Durability, Entry};
 use crate::store::{Announced, Append, Appended, Error};
 
 /// Epochs are below 2^53, so that they survive JSON. Of 2^53 random ones, two lives of one log never meet.
@@ -30,6 +32,7 @@ impl Writer {
             Some(log) => *log,
             None => self.log_or_new(&append.log)?,
         };
+        let (aim, audience) = self.aim_of(&append)?;
         match self.twin(&append)? {
             // The removal of the old one, which may have asked for more, is undone by a power cut only together with what
             // replaces it: they are one batch.
@@ -52,11 +55,11 @@ impl Writer {
             accepted_at: now,
             expires_at,
             duplicate: false,
-            audience: None,
+            audience,
             send_at: None,
         };
         self.remember(&append, &appended);
-        self.put_message(append, &appended);
+        self.put_message(append, aim, &appended);
         self.sync |= sync;
         Ok(appended)
     }
@@ -93,9 +96,9 @@ impl Writer {
         self.staged.put(key, repeat.encode());
     }
 
-    fn put_message(&mut self, append: Append, appended: &Appended) {
+    fn put_message(&mut self, append: Append, aim: Option<Arc<Aim>>, appended: &Appended) {
         let Appended { id, offset, epoch, accepted_at, expires_at, .. } = *appended;
-        let Append { log, urgency, device, collapse_key, body, .. } = append;
+        let Append { log, urgency, device, collapse_key, body, wishes, .. } = append;
         if let Some(text) = &collapse_key {
             let key = key::collapse(&log, device.as_ref(), text);
             self.staged.put(key, id.as_bytes().to_vec());
@@ -107,11 +110,11 @@ impl Writer {
             expires_at,
             urgency,
             device: device.clone(),
-            aim: None,
-            receipts: true,
+            aim,
+            receipts: !wishes.without_receipts,
             body,
         };
-        self.staged.put(key::entry(&log, offset), record::encode_entry(&entry));
+        self.put_entry(&log, &entry);
         self.announced.push(Announced { log: log.clone(), epoch, entry });
         let fate = Fate::Standing;
         let message = record::Message { id, log, epoch, offset, accepted_at, expires_at, device, collapse_key, fate };

@@ -2,6 +2,7 @@
 
 use tokio::sync::oneshot;
 
+use super::call::Call;
 use crate::model::clock::Timestamp;
 use crate::model::id::{Receiver, TopicName};
 use crate::store::{Append, Appended, Commit, Error, Following, Opened, Swept};
@@ -25,6 +26,8 @@ pub(super) enum Command {
     Commit(Commit, Reply<()>),
     /// What is over is to be removed.
     Sweep(Timestamp, Reply<Swept>),
+    /// What is asked rarely, and how many bytes it holds.
+    Rare(Box<dyn Call>, usize),
     /// Everything is to be synced; nothing comes after this.
     Close(Reply<()>),
     /// The writer is to break, to see what becomes of the others.
@@ -55,6 +58,7 @@ impl Command {
             Self::Subscribe(_, _, reply) => drop(reply.send(Err(error.clone()))),
             Self::Unsubscribe(_, _, reply) => drop(reply.send(Err(error.clone()))),
             Self::Sweep(_, reply) => drop(reply.send(Err(error.clone()))),
+            Self::Rare(call, _) => call.refuse(error),
             Self::Leave(_, _, reply) | Self::Commit(_, reply) | Self::Close(reply) => {
                 drop(reply.send(Err(error.clone())));
             }
@@ -75,6 +79,7 @@ impl Command {
                     let reasons: usize = commit.dead.iter().map(|dead| dead.reason.len() + 128).sum();
                     spans * 32 + commit.cursors.len() * 128 + reasons
                 }
+                Self::Rare(_, bytes) => *bytes,
                 _ => 0,
             }
     }

@@ -192,7 +192,7 @@ impl Writer {
             return Ok(());
         }
         let Some(bytes) = self.staged.get(&key::entry(&dead.log, dead.offset))? else { return Ok(()) };
-        let entry = record::decode_entry(dead.offset, &bytes)?;
+        let entry = record::decode_entry(&receiver.tenant, dead.offset, &bytes)?;
         let key = key::letter(&receiver.tenant, entry.id, &receiver.user, &receiver.device);
         let forget_at = entry.expires_at + self.limits.tombstone_ttl;
         self.put_due(forget_at, key::Purpose::Forget, &key);

@@ -25,6 +25,8 @@ const COLLAPSE: u8 = b'K';
 const DEVICE: u8 = b'D';
 const CURSOR: u8 = b'C';
 const DUE: u8 = b'X';
+const AUDIENCE: u8 = b'A';
+const TOPIC_SETTING: u8 = b'T';
 
 const INBOX: u8 = b'i';
 const BROADCAST: u8 = b'n';
@@ -47,6 +49,13 @@ pub(super) fn entry(log: &LogId, offset: Offset) -> Vec<u8> {
     key.push(ENTRY);
     push_log(&mut key, log);
     key.extend_from_slice(&offset.0.to_be_bytes());
+    key
+}
+
+/// The audience of an entry of a broadcast log.
+pub(super) fn audience(log: &LogId, offset: Offset) -> Vec<u8> {
+    let mut key = entry(log, offset);
+    key[0] = AUDIENCE;
     key
 }
 
@@ -93,6 +102,14 @@ pub(super) fn collapse(log: &LogId, device: Option<&DeviceId>, text: &str) -> Ve
     push_log(&mut key, log);
     push(&mut key, device.map_or("", DeviceId::as_str));
     key.extend_from_slice(text.as_bytes());
+    key
+}
+
+/// The record of a topic that keeps only its newest push.
+pub(super) fn topic(tenant: &TenantId, topic: &TopicName) -> Vec<u8> {
+    let mut key = vec![TOPIC_SETTING];
+    push(&mut key, tenant.as_str());
+    push(&mut key, topic.as_str());
     key
 }
 

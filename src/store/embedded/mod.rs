@@ -1,10 +1,13 @@
 //! The store of one node: logs and cursors in a data folder. Calls become commands for one writing thread, and reads go
 //! straight to the table. It does not decide what a command means: the files below do.
 
+mod aim;
 mod append;
+mod call;
 mod command;
 mod devices;
 mod key;
+mod people;
 mod queue;
 mod read;
 mod recent;
@@ -25,6 +28,8 @@ use std::thread::{self, JoinHandle};
 
 use tokio::sync::oneshot;
 
+use self::aim::Aims;
+use self::call::Rare;
 use self::command::{Command, Reply};
 use self::queue::Queue;
 use self::table::Table;
@@ -64,6 +69,8 @@ pub struct Embedded {
     table: Table,
     /// To the writer.
     queue: Arc<Queue<Command>>,
+    /// Audiences that readers share.
+    aims: Arc<Aims>,
     /// From the writer.
     counters: Arc<Counters>,
     /// Who hears from the writer of what was appended, once it is known.
@@ -84,13 +91,15 @@ impl Embedded {
         let queue = Arc::new(Queue::new(bounds.queue_max, bounds.queue_bytes_max));
         let counters = Arc::<Counters>::default();
         let listener = Arc::<OnceLock<_>>::default();
-        let writer = Writer::new(table.clone(), limits.clone(), Arc::clone(&counters), Arc::clone(&listener));
+        let aims = Arc::<Aims>::default();
+        let shared = (Arc::clone(&aims), Arc::clone(&counters), Arc::clone(&listener));
+        let writer = Writer::new(table.clone(), limits.clone(), shared.0, shared.1, shared.2);
         let thread = thread::Builder::new().name("store".to_owned()).spawn({
             let queue = Arc::clone(&queue);
             move || writer.run(&queue)
         });
         let thread = thread.map_err(|error| Error::Failed(format!("the writing thread cannot start: {error}")))?;
-        Ok(Self { table, queue, counters, listener, limits, writer: Mutex::new(Some(thread)) })
+        Ok(Self { table, queue, aims, counters, listener, limits, writer: Mutex::new(Some(thread)) })
     }
 
     /// Queues a command now, which fixes its place, and waits for the answer later.
@@ -102,6 +111,15 @@ impl Embedded {
             return Answer::known(Err(error));
         }
         Answer::awaited(answer)
+    }
+
+    /// Queues what is asked rarely; `bytes` is about what it holds.
+    fn write_with<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        apply: impl FnOnce(&mut Writer) -> Result<T, Error> + Send + 'static,
+    ) -> Answer<T> {
+        self.write(|reply| Command::Rare(Box::new(Rare { apply, reply }), bytes))
     }
 
     /// Reads where the caller is polled, without a thread of its own: a page is a few records that were written lately
@@ -123,6 +141,10 @@ impl Store for Embedded {
             let error = Error::Failed(format!("a collapse or idempotency key is longer than {KEY_BYTES_MAX} bytes"));
             return Answer::known(Err(error));
         }
+        if matches!(append.log, LogId::Broadcast(_)) != append.wishes.condition.is_some() {
+            let words = "a push to the broadcast log has a condition, and no other push has one";
+            return Answer::known(Err(Error::Failed(words.to_owned())));
+        }
         self.write(|reply| Command::Append(append, reply))
     }
 
@@ -131,8 +153,13 @@ impl Store for Embedded {
     }
 
     fn read(&self, log: &LogId, after: Offset, entries: usize, bytes: usize, now: Timestamp) -> Answer<Page> {
-        let log = log.clone();
-        self.read_with(move |table| read::page(&table.sight(), &log, after, entries, bytes, now))
+        let (log, aims) = (log.clone(), Arc::clone(&self.aims));
+        self.read_with(move |table| {
+            let sight = table.sight();
+            let mut page = read::page(&sight, &log, after, entries, bytes, now)?;
+            aims.complete(&sight, &log, &mut page.entries)?;
+            Ok(page)
+        })
     }
 
     fn heads(&self, logs: Vec<LogId>) -> Answer<Vec<Head>> {
@@ -173,7 +200,16 @@ impl Store for Embedded {
     fn message(&self, tenant: &TenantId, id: MessageId, now: Timestamp) -> Answer<Option<MessageRecord>> {
         let (tenant, limits) = (tenant.clone(), self.limits.clone());
         let forget_at = move |message: &record::Message| retention::forget_at(&limits, message);
-        self.read_with(move |table| read::outcome(&table.sight(), &tenant, id, now, forget_at))
+        let aims = Arc::clone(&self.aims);
+        self.read_with(move |table| {
+            let sight = table.sight();
+            let mut found = read::outcome(&sight, &tenant, id, now, forget_at)?;
+            if let Some(record) = &mut found {
+                aims.complete(&sight, &record.log, record.entry.as_mut_slice())?;
+                record.aim = record.entry.as_ref().and_then(|entry| entry.aim.clone());
+            }
+            Ok(found)
+        })
     }
 
     fn follows(&self, _receiver: &Receiver) -> Answer<Follows> {
@@ -243,12 +279,19 @@ impl Store for Embedded {
         not_yet()
     }
 
-    fn set_topic(&self, _tenant: &TenantId, _topic: &TopicName, _conflate: bool) -> Answer<()> {
-        not_yet()
+    fn set_topic(&self, tenant: &TenantId, topic: &TopicName, conflate: bool) -> Answer<()> {
+        let (tenant, topic) = (tenant.clone(), topic.clone());
+        self.write_with(0, move |writer| writer.set_topic(&tenant, &topic, conflate))
     }
 
-    fn topic(&self, _tenant: &TenantId, _topic: &TopicName) -> Answer<Topic> {
-        not_yet()
+    fn topic(&self, tenant: &TenantId, topic: &TopicName) -> Answer<Topic> {
+        let (tenant, topic) = (tenant.clone(), topic.clone());
+        self.read_with(move |table| {
+            let sight = table.sight();
+            let conflate = people::conflates(&sight, &tenant, &topic)?;
+            let head = read::head(&sight, &LogId::Topic(tenant, topic))?;
+            Ok(Topic { conflate, devices: 0, head })
+        })
     }
 
     fn audience(&self, _tenant: &TenantId, _of: Of, _after: Option<DeviceNumber>, _most: usize) -> Answer<Audience> {

@@ -1,9 +1,9 @@
 //! Questions that are answered from the table alone: pages, heads, what became of a message, who follows what. It
 //! changes nothing.
 
+use super::key;
 use super::record::{self, Fate};
 use super::table::View;
-use super::{key, table};
 use crate::model::clock::Timestamp;
 use crate::model::cursor::Cursor;
 use crate::model::id::{DeviceId, MessageId, Receiver, TenantId, UserId};
@@ -76,7 +76,11 @@ pub(super) fn entries<'a>(
     head: &Head,
 ) -> impl Iterator<Item = Result<Entry, Error>> + 'a {
     let (from, before) = (key::entry(log, from), key::after(&key::entry(log, head.last)));
-    view.range(&from, &before).map(decode_row)
+    let tenant = log.tenant().clone();
+    view.range(&from, &before).map(move |row| {
+        let (key, value) = row?;
+        record::decode_entry(&tenant, key::offset_of(&key)?, &value)
+    })
 }
 
 /// See [`crate::store::Store::read`].
@@ -126,7 +130,7 @@ pub(super) fn outcome(
         return Ok(None);
     }
     let found = view.get(&key::entry(&message.log, message.offset))?;
-    let found = found.map(|bytes| record::decode_entry(message.offset, &bytes)).transpose()?;
+    let found = found.map(|bytes| record::decode_entry(tenant, message.offset, &bytes)).transpose()?;
     // Another life of the log may have given the offset again.
     let entry = found.filter(|entry| entry.id == id && !entry.expired(now));
     let state = match message.fate {
@@ -196,11 +200,6 @@ fn dead(view: &impl View, tenant: &TenantId, id: MessageId) -> Result<Vec<Device
         Ok(DeviceOutcome { user, device, state, attempts, sent: None, nacks: Vec::new(), handed_off: None })
     })
     .collect()
-}
-
-fn decode_row(row: table::Row) -> Result<Entry, Error> {
-    let (key, value) = row?;
-    record::decode_entry(key::offset_of(&key)?, &value)
 }
 
 #[cfg(test)]

@@ -1,19 +1,19 @@
 //! What the values of the table hold, and how it is written: varints and length-prefixed text, in field order. It does
 //! not know where they are kept. Bytes that are not what was written give [`Error::Failed`], never a panic.
 
-use bytes::Bytes;
+mod entry;
 
+pub(super) use self::entry::{decode_entry, encode_entry};
 use super::key;
 use crate::model::clock::Timestamp;
 use crate::model::cursor::Cursor;
 use crate::model::id::{DeviceId, MessageId, TenantId};
 use crate::model::log::{Epoch, Head, LogId, Offset};
-use crate::model::message::{Entry, Urgency};
 use crate::model::ranges::Ranges;
 use crate::store::{Appended, Error};
 
 /// The format of all records. Another number in a folder means that this program cannot read it.
-pub(super) const FORMAT: u8 = 2;
+pub(super) const FORMAT: u8 = 3;
 
 /// A log's record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,34 +44,6 @@ impl Log {
         let (first, entries, followers) = (Offset(input.number()?), input.number()?, input.number32()?);
         input.end(Self { head, first, entries, followers })
     }
-}
-
-/// An entry's value. The offset is in its key.
-pub(super) fn encode_entry(entry: &Entry) -> Vec<u8> {
-    let mut out = Vec::with_capacity(48 + entry.body.len());
-    out.extend_from_slice(entry.id.as_bytes());
-    push(&mut out, entry.accepted_at.as_millis());
-    push(&mut out, entry.expires_at.as_millis());
-    out.push(Urgency::ALL.iter().position(|&urgency| urgency == entry.urgency).map_or(0, |at| at as u8));
-    push_text(&mut out, entry.device.as_ref().map_or("", DeviceId::as_str));
-    out.extend_from_slice(&entry.body);
-    out
-}
-
-/// Reads an entry's value; the body is copied, so that it does not keep a block of the cache alive.
-pub(super) fn decode_entry(offset: Offset, bytes: &[u8]) -> Result<Entry, Error> {
-    let mut input = Input { bytes, what: "entry" };
-    Ok(Entry {
-        offset,
-        id: input.id()?,
-        accepted_at: input.time()?,
-        expires_at: input.time()?,
-        urgency: Urgency::ALL.get(usize::from(input.byte()?)).copied().ok_or_else(|| input.damaged())?,
-        device: input.device()?,
-        aim: None,
-        receipts: true,
-        body: Bytes::copy_from_slice(input.bytes),
-    })
 }
 
 /// How a message left its log. Expiry is not written: it follows from the time.
@@ -223,7 +195,9 @@ impl Repeat {
         out.extend_from_slice(first.id.as_bytes());
         let times = [first.accepted_at.as_millis(), first.expires_at.as_millis()];
         let numbers = [self.fingerprint, first.offset.0, first.epoch.0];
-        numbers.into_iter().chain(times).for_each(|number| push(&mut out, number));
+        let send_at = first.send_at.map(Timestamp::as_millis);
+        let optional = [first.audience, send_at].map(|number| number.map_or(0, |number| number.saturating_add(1)));
+        numbers.into_iter().chain(times).chain(optional).for_each(|number| push(&mut out, number));
         out
     }
 
@@ -232,18 +206,11 @@ impl Repeat {
         let (id, fingerprint) = (input.id()?, input.number()?);
         let (offset, epoch) = (Offset(input.number()?), Epoch(input.number()?));
         let (accepted_at, expires_at) = (input.time()?, input.time()?);
+        let (audience, send_at) = (input.number()?.checked_sub(1), input.number()?.checked_sub(1));
+        let send_at = send_at.map(Timestamp::from_millis);
         input.end(Self {
             fingerprint,
-            first: Appended {
-                id,
-                offset,
-                epoch,
-                accepted_at,
-                expires_at,
-                duplicate: true,
-                audience: None,
-                send_at: None,
-            },
+            first: Appended { id, offset, epoch, accepted_at, expires_at, duplicate: true, audience, send_at },
         })
     }
 }
@@ -384,15 +351,11 @@ impl<'a> Input<'a> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{
-        Device, Fate, Letter, Log, Message, Repeat, decode_collapse, decode_cursor, decode_entry, encode_cursor,
-        encode_entry,
-    };
+    use super::{Device, Fate, Letter, Log, Message, Repeat, decode_collapse, decode_cursor, encode_cursor};
     use crate::model::clock::Timestamp;
     use crate::model::cursor::Cursor;
     use crate::model::id::{DeviceId, MessageId, TenantId, UserId};
     use crate::model::log::{Epoch, Head, LogId, Offset};
-    use crate::model::message::{Entry, Urgency};
     use crate::store::Appended;
 
     const ID: MessageId = MessageId::from_bytes([7; 16]);
@@ -417,7 +380,6 @@ mod tests {
         #[test]
         fn any_bytes_are_refused_or_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
             let _ = decode_cursor(&bytes);
-            let _ = decode_entry(Offset(1), &bytes);
             let _ = decode_collapse(&bytes);
             let _ = Log::decode(&bytes);
             let _ = Message::decode(&tenant(), ID, &bytes);
@@ -433,18 +395,6 @@ mod tests {
             let log = Log { head, first: Offset(c), entries: a, followers: d };
             prop_assert_eq!(Log::decode(&log.encode()).unwrap(), log);
             let device = (which > 0).then(|| DeviceId::new("phone").unwrap());
-            let entry = Entry {
-                offset: Offset(b),
-                id: ID,
-                accepted_at: time(a),
-                expires_at: time(b),
-                urgency: Urgency::ALL[which],
-                device: device.clone(),
-                aim: None,
-                receipts: true,
-                body: vec![3; which].into(),
-            };
-            prop_assert_eq!(decode_entry(Offset(b), &encode_entry(&entry)).unwrap(), entry);
             let message = Message {
                 id: ID,
                 log: LogId::Inbox(tenant(), UserId::new("ann").unwrap()),
@@ -462,7 +412,7 @@ mod tests {
             let letter = Letter { attempts: d, at: time(a), forget_at: time(b), reason: "no\0pe".to_owned() };
             prop_assert_eq!(Letter::decode(&letter.encode()).unwrap(), letter);
             let first = Appended {
-                id: ID, offset: Offset(a), epoch: Epoch(b), accepted_at: time(c), expires_at: time(a), duplicate: true, audience: None, send_at: None
+                id: ID, offset: Offset(a), epoch: Epoch(b), accepted_at: time(c), expires_at: time(a), duplicate: true, audience: (which > 0).then_some(a / 2), send_at: (which > 1).then_some(time(b / 2))
             };
             let repeat = Repeat { fingerprint: b, first };
             prop_assert_eq!(Repeat::decode(&repeat.encode()).unwrap(), repeat);

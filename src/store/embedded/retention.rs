@@ -175,7 +175,7 @@ impl Writer {
     }
 
     fn remove_entry(&mut self, message: &record::Message, log: &mut record::Log) {
-        self.staged.remove(key::entry(&message.log, message.offset));
+        self.take_entry(&message.log, message.offset);
         self.staged.remove(key::due(message.expires_at, key::Purpose::Expire, &message.key()));
         log.entries = log.entries.saturating_sub(1);
     }

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use fastrand::Rng;
 
+use super::aim::Aims;
 use super::command::{Command, Reply};
 use super::key;
 use super::queue::Queue;
@@ -54,6 +55,8 @@ pub(super) struct Writer {
     pub(super) cursors: Recent<Cursor>,
     /// Bounds to keep.
     pub(super) limits: Limits,
+    /// For readers: audiences of broadcast entries.
+    pub(super) aims: Arc<Aims>,
     /// Devices that are open now, with how many times: a sweep does not take them for absent.
     pub(super) present: HashMap<Receiver, u32>,
     /// Inboxes that were found full, and what is known of them. Only spares work; see `retention.rs`.
@@ -75,14 +78,14 @@ pub(super) struct Writer {
 }
 
 /// An outcome and whom to tell of it, once it is known whether the batch is written. Those that are many are not boxed.
-enum Settle {
+pub(super) enum Settle {
     Appended(Reply<Appended>, Result<Appended, Error>),
     Done(Reply<()>, Result<(), Error>),
     Other(Tell),
 }
 
 /// Tells of the outcome, or of the error that the batch met.
-type Tell = Box<dyn FnOnce(Option<&Error>)>;
+pub(super) type Tell = Box<dyn FnOnce(Option<&Error>)>;
 
 /// Ends the queue if the thread dies, so that nobody waits for it.
 struct Watch<'a>(&'a Queue<Command>);
@@ -100,6 +103,7 @@ impl Writer {
     pub(super) fn new(
         table: Table,
         limits: Limits,
+        aims: Arc<Aims>,
         counters: Arc<Counters>,
         listener: Arc<OnceLock<Arc<dyn Listener>>>,
     ) -> Self {
@@ -108,6 +112,7 @@ impl Writer {
             logs: Recent::new(RECENT_MAX),
             cursors: Recent::new(RECENT_MAX),
             limits,
+            aims,
             present: HashMap::new(),
             full: HashMap::new(),
             random: Rng::new(),
@@ -164,6 +169,7 @@ impl Writer {
                 Command::Unsubscribe(receiver, topics, reply) => {
                     other(reply, noted(self.unsubscribe(&receiver, topics), &mut broken))
                 }
+                Command::Rare(call, _) => call.apply(self, &mut broken),
                 Command::Sweep(now, reply) => other(reply, noted(self.sweep(now), &mut broken)),
                 Command::Close(reply) => {
                     self.sync = true;
@@ -222,12 +228,12 @@ impl Settle {
 }
 
 /// An outcome of which there are few.
-fn other<T: 'static>(reply: Reply<T>, outcome: Result<T, Error>) -> Settle {
+pub(super) fn other<T: 'static>(reply: Reply<T>, outcome: Result<T, Error>) -> Settle {
     Settle::Other(Box::new(move |error| drop(reply.send(error.map_or(outcome, |error| Err(error.clone()))))))
 }
 
 /// Notes the first failure. A failure of one command fails the batch: what it staged may be half.
-fn noted<T>(outcome: Result<T, Error>, broken: &mut Option<Error>) -> Result<T, Error> {
+pub(super) fn noted<T>(outcome: Result<T, Error>, broken: &mut Option<Error>) -> Result<T, Error> {
     if let Err(error @ Error::Failed(_)) = &outcome {
         broken.get_or_insert_with(|| error.clone());
     }
