@@ -112,6 +112,10 @@ impl Server {
         let backend_server = rpc::Server::new(Arc::clone(&node), rpc_options(config), stop_backend.clone());
         let serving = tokio::spawn(backend_server.serve(backend_listener, backend_tls));
         let sweeping = tokio::spawn(Arc::clone(&node).keep_up());
+        let noting = {
+            let node = Arc::clone(&node);
+            tokio::spawn(async move { node.keep_presence().await })
+        };
         let trimming = tokio::spawn(Arc::clone(&node).keep_pools());
         let reloading = tokio::spawn(reload(certificate, config.tls.reload_interval, stop_accepting.clone()));
         warn_of_exposure(config, devices, backend, development_ca.is_some());
@@ -128,7 +132,7 @@ impl Server {
             stop_backend,
             accepting,
             serving,
-            keeping: vec![sweeping, trimming, reloading],
+            keeping: vec![sweeping, noting, trimming, reloading],
             backend_is_tls: config.tls.backend,
             drain: (config.drain.spread, config.drain.bound),
         })
@@ -289,6 +293,10 @@ fn node_options(config: &Config) -> node::Options {
         },
         connections_max: config.limits.connections_max,
         user_connections_max: u32::try_from(config.limits.connections_per_user_max).unwrap_or(u32::MAX),
+        presence: node::presence::Options {
+            debounce: config.presence.debounce,
+            idle_after: config.presence.idle_after,
+        },
     }
 }
 
@@ -332,6 +340,7 @@ mod tests {
         let node = node_options(&config);
         assert_eq!(node.delivery, delivery::options::Options::default());
         assert_eq!(node.push, node::push::Limits::default());
+        assert_eq!(node.presence, node::presence::Options::default());
         let defaults = node::Options::default();
         assert_eq!(
             (node.connections_max, node.user_connections_max),

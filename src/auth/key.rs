@@ -177,6 +177,12 @@ impl KeyRing {
         }
     }
 
+    /// Whose keys are in it, each once.
+    pub(super) fn tenants(&self) -> Vec<TenantId> {
+        let tenants: std::collections::BTreeSet<_> = self.entries.iter().map(|(_, tenant)| tenant.clone()).collect();
+        tenants.into_iter().collect()
+    }
+
     /// Whose key this is. Every entry is compared, each in constant time, so the time taken tells nothing of the keys.
     pub(super) fn tenant_of(&self, secret: &str) -> Result<TenantId, Fault> {
         if secret.is_empty() {
@@ -261,6 +267,8 @@ mod tests {
         assert_eq!(ring.tenant_of(key.secret()).unwrap_err().code, Code::InvalidCredentials);
         ring.add(&key).unwrap();
         assert_eq!(ring.tenant_of(key.secret()).unwrap(), *key.tenant());
+        ring.add(&ApiKey::parse(&format!("{}:{}", key.tenant(), "k".repeat(32))).unwrap()).unwrap();
+        assert_eq!(ring.tenants(), [key.tenant().clone()]);
         assert_eq!(ring.tenant_of("").unwrap_err().code, Code::MissingCredentials);
         let changed = format!("{}x", key.secret());
         let shorter = &key.secret()[1..];

@@ -78,6 +78,14 @@ impl Authority {
     }
 }
 
+impl Authority {
+    /// Every tenant that has an API key, once.
+    #[must_use]
+    pub fn tenants(&self) -> Vec<TenantId> {
+        self.ring.tenants()
+    }
+}
+
 impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Authority").field("own_key", &self.own_key).finish_non_exhaustive()

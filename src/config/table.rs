@@ -276,6 +276,14 @@ options! {
         drain_timeout: Duration as Span = "10s" in "100ms"..="10m";
     }
 
+    /// What backends hear of who is online.
+    presence: Presence {
+        /// A device that is back within this time was never away: nobody hears of it.
+        debounce: Duration as Span = "3s" in "0s"..="1min";
+        /// A device to which nothing was sent and from which no request came for so long is idle. 0s: none ever is.
+        idle_after: Duration as Span = "1min" in "0s"..="1day";
+    }
+
     /// How the gateway goes down on SIGTERM.
     drain: Drain {
         /// Devices are told to come back at times spread over this, so that they do not all come at once.

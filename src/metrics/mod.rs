@@ -50,6 +50,10 @@ pub struct Metrics {
     pub dead: Counter,
     /// Pushes sent and not settled, over all sessions.
     pub in_flight: Gauge,
+    /// Comings and goings of devices that were noted for backends.
+    pub presence_events: Counter,
+    /// Writes that noted them.
+    pub presence_batches: Counter,
     /// Bytes received from devices, as the transport counts them.
     pub received_bytes: Counter,
     /// Bytes sent to devices, as the transport counts them.
@@ -148,6 +152,8 @@ impl Metrics {
             nacks: names.counter("nacks", "Pushes handed back by a nack"),
             dead: names.counter("dead", "Pushes given up for a device"),
             in_flight: names.gauge("in_flight", "Pushes sent and not settled"),
+            presence_events: names.counter("presence_events", "Comings and goings of devices noted for backends"),
+            presence_batches: names.counter("presence_batches", "Writes that noted comings and goings"),
             received_bytes: names.bytes("received", "Bytes received from devices"),
             sent_bytes: names.bytes("sent", "Bytes sent to devices"),
             refused: names.counters("pushes_refused", "Pushes refused, by code", "code", codes()),

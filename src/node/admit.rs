@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use crate::delivery::handshake::Handshake;
 use crate::delivery::session::{Output, Session};
-use crate::model::clock::Clock;
+use crate::model::clock::{Clock, Moment};
 use crate::model::fault::{Code, Fault};
 use crate::model::frame::{Open, Resume};
 use crate::model::id::{Receiver, SessionId};
 use crate::model::log::LogId;
 use crate::node::cores::Place;
 use crate::node::hub::{DRAINING, Seat};
+use crate::node::presence::Attendee;
 use crate::node::{Node, fault};
 use crate::store::{self, Following, Opened, Store};
 
@@ -41,6 +42,8 @@ pub(crate) struct Presence {
     receiver: Receiver,
     /// The store was not told, or was told that the device has left.
     absent: bool,
+    /// Its place on the board, once it has a session.
+    attendee: Option<Attendee>,
 }
 
 impl Presence {
@@ -52,9 +55,26 @@ impl Presence {
         opened
     }
 
-    /// Tells the store and waits until it has noted it.
-    pub(crate) async fn leave(mut self) -> Result<(), store::Error> {
+    /// The session has done something: the board is told what concerns it.
+    pub(crate) fn look_at(&mut self, session: &Session, moment: Moment) {
+        if let Some(attendee) = &mut self.attendee {
+            attendee.look_at(session, moment);
+        }
+    }
+
+    /// A request came from the device.
+    pub(crate) fn stir(&self, moment: Moment) {
+        if let Some(attendee) = &self.attendee {
+            attendee.stir(moment);
+        }
+    }
+
+    /// Tells the board why it has ended, and the store; waits until the store has noted it.
+    pub(crate) async fn leave(mut self, reason: &'static str) -> Result<(), store::Error> {
         self.absent = true;
+        if let Some(attendee) = self.attendee.take() {
+            attendee.leave(reason);
+        }
         self.store.leave(&self.receiver, self.clock.now().wall).await
     }
 }
@@ -94,11 +114,12 @@ impl Node {
                 receiver = %claims.receiver, session = %id, agent = ?open.agent, resume, waiting, missed, "session opened"
             );
         }
+        presence.attendee = Some(self.board.enter(claims.receiver));
         Ok(Admitted { session, id, presence, seat, first })
     }
 
     fn absent(&self, receiver: Receiver) -> Presence {
-        Presence { store: Arc::clone(&self.store), clock: self.clock, receiver, absent: true }
+        Presence { store: Arc::clone(&self.store), clock: self.clock, receiver, absent: true, attendee: None }
     }
 
     /// Reads the cursors. The hub hears of each log before its head is read, so no hint falls between the two.

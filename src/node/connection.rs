@@ -132,7 +132,7 @@ pub fn serve<L: Link>(
         let tally = session.tally();
         drop(connection.session);
         // Recorded before the seat is free: a newer session of the device comes after it.
-        if let Err(error) = connection.presence.leave().await {
+        if let Err(error) = connection.presence.leave(reason.as_ref().map_or("gone", CloseReason::name)).await {
             tracing::warn!(%receiver, %error, "could not record that the device left");
         }
         drop(connection.seat);
@@ -277,6 +277,7 @@ impl<L: Link> Connection<L> {
         }
         let wanted = !self.out.is_empty();
         self.perform();
+        self.presence.look_at(&self.session, now.moment);
         wanted
     }
 
@@ -366,6 +367,7 @@ impl<L: Link> Connection<L> {
     }
 
     fn request(&mut self, now: Now, ticket: Ticket, request: Request) {
+        self.presence.stir(now.moment);
         match request {
             _ if self.session.over() => self.link.answer(ticket, Err(ended())),
             Request::Ack(ack) => self.feed(now, Input::Ack(ticket, ack)),

@@ -8,6 +8,7 @@ pub mod cores;
 mod hub;
 pub mod link;
 mod mailbox;
+pub mod presence;
 pub mod push;
 pub mod upkeep;
 
@@ -26,6 +27,7 @@ use crate::model::fault::{Code, Fault};
 use crate::model::id::{MessageId, TenantId};
 use crate::node::cores::Cores;
 use crate::node::hub::Hub;
+use crate::node::presence::Board;
 use crate::store::{self, Store};
 
 pub use crate::store::{DeviceOutcome, DeviceState, Health, MessageRecord, MessageState};
@@ -41,6 +43,8 @@ pub struct Options {
     pub connections_max: usize,
     /// Devices of one user connected at once; more are refused at `Open`.
     pub user_connections_max: u32,
+    /// About who is online.
+    pub presence: presence::Options,
 }
 
 impl Default for Options {
@@ -50,6 +54,7 @@ impl Default for Options {
             push: push::Limits::default(),
             connections_max: 15_000,
             user_connections_max: 64,
+            presence: presence::Options::default(),
         }
     }
 }
@@ -63,11 +68,15 @@ pub struct Node {
     store: Arc<dyn Store>,
     bus: Arc<dyn Bus>,
     hub: Arc<Hub>,
+    /// Who is online, for backends.
+    board: Arc<Board>,
     metrics: Arc<Metrics>,
     /// Cancelled when the node begins to drain.
     drained: CancellationToken,
     /// Cancelled when the time to drain is over: sessions that are left end as they are.
     cut: CancellationToken,
+    /// Cancelled when the node has drained: the last session is over.
+    ended: CancellationToken,
     /// Everything that was spawned on the node's behalf and must end before the store is closed.
     tasks: TaskTracker,
 }
@@ -95,9 +104,11 @@ impl Node {
             store,
             bus,
             hub,
+            board: Arc::new(Board::new(options.presence, clock)),
             metrics,
             drained: CancellationToken::new(),
             cut: CancellationToken::new(),
+            ended: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }
     }
@@ -179,6 +190,7 @@ impl Node {
             // They end at once, but for a write that is under way; the store's end waits for that.
             let _ = tokio::time::timeout(LAST_WRITES, self.tasks.wait()).await;
         }
+        self.ended.cancel();
     }
 
     /// Brings everything to disk and ends the store.

@@ -296,6 +296,12 @@ impl Session {
         self.window.len()
     }
 
+    /// Whether all that waited in the logs was sent, but for what is held back. Cheap while it is not so.
+    #[must_use]
+    pub fn caught_up(&self) -> bool {
+        self.reading.is_none() && self.turns.is_empty() && !self.feeds.iter().any(Feed::behind)
+    }
+
     fn unsent(&mut self, now: Now, bytes: usize) {
         if bytes == 0 {
             self.window.flushed();
