@@ -31,6 +31,7 @@ fn content() -> Content {
         payload: vec![7; PAYLOAD_BYTES].into(),
         urgency: Urgency::Normal,
         collapse_key: String::new(),
+        replaces: None,
     }
 }
 

@@ -507,7 +507,7 @@ async fn json_refuses_with_a_stable_code() {
         ("POST /v1/push", json_body, b"{\"payload\": \"\xff\"}", 400, 101, "line 1"),
         ("POST /v1/push", json_body, br#"{"tagret": {}}"#, 400, 101, "did you mean `target`?"),
         ("POST /v1/push", json_body, b"{}", 400, 102, "target is missing"),
-        ("POST /v1/push", json_body, br#"{"target": {"user": "u", "topic": "t"}}"#, 400, 102, "alone"),
+        ("POST /v1/push", json_body, br#"{"target": {"user": "u", "topic": "t"}}"#, 400, 102, "names several"),
         ("POST /v1/push", json_body, br#"{"target": {"user": ""}}"#, 400, 103, "target.user"),
         ("POST /v1/push", json_body, br#"{"target": {"user": "u"}, "ttl": -1}"#, 400, 104, "ttl"),
         ("POST /v1/push", json_body, br#"{"target": {"user": "u"}, "urgency": "urgent"}"#, 400, 104, "very-low"),

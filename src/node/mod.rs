@@ -178,6 +178,19 @@ impl Node {
         found.ok_or_else(|| Fault::new(Code::MessageNotFound, format!("no message {id} is known; it may be long gone")))
     }
 
+    /// Takes a message back. Answers with its state and whether this call changed it, when that is on disk.
+    ///
+    /// # Errors
+    /// [`Code::MessageNotFound`], or the store's fault.
+    pub async fn cancel(
+        &self,
+        tenant: &TenantId,
+        id: MessageId,
+        silently: bool,
+    ) -> Result<(MessageState, bool), Fault> {
+        self.store.cancel(tenant, id, silently, self.clock.now().wall).await.map_err(fault)
+    }
+
     /// Empties the node: no new sessions, no new pushes; every device is asked to move at a moment of its own within
     /// `spread`. Returns when all are gone, or after `bound`.
     pub async fn drain(&self, spread: Duration, bound: Duration) {

@@ -13,9 +13,10 @@ use crate::model::clock::{Clock, Now, Timestamp};
 use crate::model::fault::{Code, Fault};
 use crate::model::id::{MessageId, TenantId};
 use crate::model::log::{Epoch, LogId, Offset};
-use crate::model::message::{Durability, Entry, Target, Urgency};
+use crate::model::message::{Aim, Durability, Entry, Exclusion, Target, Urgency};
+use crate::model::set::DeviceSet;
 use crate::node::{Node, fault};
-use crate::store::{self, Announced, Append, Appended, Idempotency};
+use crate::store::{self, Announced, Append, Appended, Audience, Idempotency, Of};
 
 pub use crate::store::Wishes;
 
@@ -59,7 +60,7 @@ pub struct Draft {
     pub fingerprint: u64,
     /// The content, encoded by `wire::body`.
     pub body: Bytes,
-    /// What few pushes ask for. Its times are relative to nothing: the draft's maker knows the clock.
+    /// What few pushes ask for. Its times are those of the clock: the draft's maker read it.
     pub wishes: Wishes,
 }
 
@@ -99,19 +100,19 @@ impl Node {
         let now = self.clock.now();
         let id = MessageId::new(now.wall.as_millis(), std::array::from_fn(|_| fastrand::u8(..)));
         let (log, device) = match draft.target {
-            Target::User(user) => (LogId::Inbox(tenant.clone(), user), None),
+            Target::User(user) | Target::AnyOfUser(user) => (LogId::Inbox(tenant.clone(), user), None),
             Target::Device(user, device) => (LogId::Inbox(tenant.clone(), user), Some(device)),
             Target::Topic(topic) => (LogId::Topic(tenant.clone(), topic), None),
-            Target::AnyOfUser(user) => (LogId::Inbox(tenant.clone(), user), None),
             Target::Condition(_) => (LogId::Broadcast(tenant.clone()), None),
         };
         let ttl = draft.ttl.unwrap_or(self.limits.ttl_default).min(self.limits.ttl_max);
         let online = draft.durability == Durability::None || ttl.is_zero();
+        let begins = draft.wishes.send_at.unwrap_or(now.wall);
         let entry = Entry {
             offset: Offset::ZERO,
             id,
             accepted_at: now.wall,
-            expires_at: if online { Timestamp::ZERO } else { now.wall + ttl },
+            expires_at: if online { Timestamp::ZERO } else { begins + ttl },
             urgency: draft.urgency,
             device,
             aim: None,
@@ -119,7 +120,8 @@ impl Node {
             body: draft.body,
         };
         if online {
-            return Pushing(State::Done(Some(Ok(self.push_online(log, entry)))));
+            let online = Online { bus: Arc::clone(&self.bus), metrics: Arc::clone(&self.metrics), log, entry };
+            return Pushing(self.push_online(online, draft.wishes));
         }
         let append = Append {
             log: log.clone(),
@@ -143,10 +145,38 @@ impl Node {
         })
     }
 
-    fn push_online(&self, log: LogId, entry: Entry) -> Accepted {
+    /// What goes to those only who are online needs no store, but to say who they are.
+    fn push_online(&self, mut online: Online, wishes: Wishes) -> State {
+        let Some(condition) = wishes.condition else {
+            if !wishes.exclude.is_empty() {
+                online.entry.aim = Some(Arc::new(Aim { exclude: wishes.exclude, ..Aim::default() }));
+            }
+            return State::Done(Some(Ok(online.publish())));
+        };
+        let audience = self.store.audience(online.log.tenant(), Of::Condition(condition), None, 0);
+        State::Asking { audience, online: Some(Box::new((online, wishes.exclude))) }
+    }
+
+    fn refused(&self, fault: Fault) -> Fault {
+        self.metrics.push_refused(fault.code);
+        fault
+    }
+}
+
+/// A push that no log holds.
+struct Online {
+    bus: Arc<dyn Bus>,
+    metrics: Arc<Metrics>,
+    log: LogId,
+    entry: Entry,
+}
+
+impl Online {
+    fn publish(self) -> Accepted {
+        let Self { bus, metrics, log, entry } = self;
         let (id, accepted_at) = (entry.id, entry.accepted_at);
-        let handed = self.bus.publish(vec![Hint::Online { log, entry }]);
-        self.metrics.pushes_online.increment();
+        let handed = bus.publish(vec![Hint::Online { log, entry }]);
+        metrics.pushes_online.increment();
         Accepted {
             id,
             log: None,
@@ -161,9 +191,10 @@ impl Node {
         }
     }
 
-    fn refused(&self, fault: Fault) -> Fault {
-        self.metrics.push_refused(fault.code);
-        fault
+    /// Hands it to those of an audience who are online.
+    fn publish_to(mut self, audience: DeviceSet, exclude: Vec<Exclusion>) -> Accepted {
+        self.entry.aim = Some(Arc::new(Aim { audience: Some(audience), exclude, ..Aim::default() }));
+        self.publish()
     }
 }
 
@@ -174,6 +205,9 @@ pub struct Pushing(State);
 enum State {
     /// The answer was known at once; it is taken when it is given.
     Done(Option<Result<Accepted, Fault>>),
+    /// The store is asked whom an online-only push with a condition is for. With the push, taken when that is known, and
+    /// with who does not get it.
+    Asking { audience: store::Answer<Audience>, online: Option<Box<(Online, Vec<Exclusion>)>> },
     /// The store has it.
     Waiting {
         appended: store::Answer<Appended>,
@@ -191,6 +225,17 @@ impl Future for Pushing {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = match &mut self.0 {
             State::Done(answer) => return answer.take().map_or(Poll::Pending, Poll::Ready),
+            State::Asking { audience, online } => {
+                let audience = std::task::ready!(Pin::new(audience).poll(context)).map_err(fault);
+                let Some((online, exclude)) = online.take().map(|online| *online) else { return Poll::Pending };
+                match audience {
+                    Ok(audience) => Ok(online.publish_to(audience.set, exclude)),
+                    Err(fault) => {
+                        online.metrics.push_refused(fault.code);
+                        Err(fault)
+                    }
+                }
+            }
             State::Waiting { appended, log, metrics, clock, began } => {
                 let appended = std::task::ready!(Pin::new(appended).poll(context));
                 answer(appended, log, metrics, clock.now().moment.since(began.moment))

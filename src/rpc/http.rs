@@ -15,12 +15,12 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
 use crate::model::fault::{Code, Fault};
-use crate::model::log::Offset;
 use crate::node::push::Accepted;
 use crate::rpc::intake::Intake;
 use crate::rpc::lines::Lines;
+use crate::rpc::query::Query;
 use crate::rpc::stream::{Answer, Answers, Ask};
-use crate::rpc::{fault, json_answer, json_request};
+use crate::rpc::{fault, json_answer, json_request, many_users};
 use crate::wire::pb;
 
 /// The JSON methods.
@@ -28,18 +28,19 @@ pub(super) fn router(intake: Intake) -> Router<Intake> {
     Router::new()
         .route("/v1/push", post(push))
         .route("/v1/push/stream", post(push_stream))
-        .route("/v1/messages/{id}", get(message))
+        .route("/v1/push/users", post(push_users))
+        .route("/v1/messages/{id}", get(message).delete(cancel))
         .with_state(intake)
 }
 
 async fn push(State(intake): State<Intake>, request: Request) -> Response {
     match try_push(&intake, request).await {
         Ok(accepted) => {
-            let status = match (accepted.duplicate, accepted.offset) {
+            let status = match (accepted.duplicate, &accepted.log) {
                 (true, _) => StatusCode::OK,
                 // Nothing is stored and nothing is promised.
-                (false, Offset::ZERO) => StatusCode::ACCEPTED,
-                (false, _) => StatusCode::CREATED,
+                (false, None) => StatusCode::ACCEPTED,
+                (false, Some(_)) => StatusCode::CREATED,
             };
             answer_push(status, &accepted)
         }
@@ -60,11 +61,33 @@ async fn try_push(intake: &Intake, request: Request) -> Result<Accepted, Fault> 
 
 fn answer_push(status: StatusCode, accepted: &Accepted) -> Response {
     let mut response = answer(status, &json_answer::accepted(accepted));
-    if accepted.offset > Offset::ZERO {
+    if accepted.log.is_some() {
         let location = HeaderValue::try_from(format!("/v1/messages/{}", accepted.id));
         response.headers_mut().insert(LOCATION, location.expect("an id is printable ASCII"));
     }
     response
+}
+
+async fn push_users(State(intake): State<Intake>, request: Request) -> Response {
+    match try_push_users(&intake, request).await {
+        Ok(outcomes) => answer(StatusCode::OK, &json_answer::outcomes(outcomes)),
+        Err(fault) => fault::to_response(&fault),
+    }
+}
+
+async fn try_push_users(intake: &Intake, request: Request) -> Result<Vec<many_users::Outcome>, Fault> {
+    let (parts, body) = request.into_parts();
+    let limit = body_bytes_max(intake) + 6 * many_users::USERS_BYTES_MAX;
+    let read = intake.read(&parts.headers, body, limit, Code::RequestTooLarge).await;
+    let (tenant, body) = read.map_err(|fault| intake.refused(fault))?;
+    let request = check_media(&parts.headers, &["application/json"])
+        .and_then(|()| json_request::users(&body))
+        .and_then(|mut request| {
+            // Without a push the fault is that there is none.
+            request.push = request.push.map(|push| with_key_header(push, &parts.headers)).transpose()?;
+            Ok(request)
+        });
+    many_users::push(intake, &tenant, request).await
 }
 
 /// Pushes of a stream are read and answered at the same time.
@@ -130,13 +153,32 @@ async fn message(State(intake): State<Intake>, id: Result<Path<String>, PathReje
     }
 }
 
-fn answer(status: StatusCode, body: &Value) -> Response {
+async fn cancel(State(intake): State<Intake>, id: Result<Path<String>, PathRejection>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let cancelled = async {
+        let read = intake.read(&parts.headers, body, BODY_OF_GET_BYTES_MAX, Code::RequestTooLarge);
+        let (tenant, _) = read.await?;
+        let mut query = Query::read(&parts.uri, &["silently"])?;
+        let request =
+            pb::CancelRequest { id: id.map(|Path(id)| id).unwrap_or_default(), silently: query.switch("silently")? };
+        intake.cancel(&tenant, &request).await
+    };
+    match cancelled.await {
+        Ok((state, cancelled)) => {
+            answer(StatusCode::OK, &json!({ "state": json_answer::state(state), "cancelled": cancelled }))
+        }
+        Err(fault) => fault::to_response(&fault),
+    }
+}
+
+/// An answer in JSON.
+pub(super) fn answer(status: StatusCode, body: &Value) -> Response {
     let json = HeaderValue::from_static("application/json");
     (status, [(CONTENT_TYPE, json)], body.to_string()).into_response()
 }
 
 /// Refuses a body of another media type or in an encoding.
-fn check_media(headers: &HeaderMap, taken: &[&str]) -> Result<(), Fault> {
+pub(super) fn check_media(headers: &HeaderMap, taken: &[&str]) -> Result<(), Fault> {
     if headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
         return Err(Fault::new(Code::UnsupportedEncoding, "the body is compressed; send it as it is"));
     }
@@ -163,13 +205,13 @@ fn with_key_header(mut push: pb::PushRequest, headers: &HeaderMap) -> Result<pb:
     Ok(push)
 }
 
-/// Longest JSON form of a push. A byte of text takes up to six (`\u0000`), in the payload and in the attributes, which
-/// are 36 KiB at most: whatever the checks allow fits, however it is written.
+/// Longest JSON form of a push. A byte of text takes up to six (`\u0000`), in the payload and in the attributes, the
+/// exclusions and the condition, which are 68 KiB at most: whatever the checks allow fits, however it is written.
 fn body_bytes_max(intake: &Intake) -> usize {
-    6 * intake.node.limits().payload_bytes_max + 256 * 1024
+    6 * intake.node.limits().payload_bytes_max + 512 * 1024
 }
 
 /// A GET needs no body; what comes is read and dropped.
-const BODY_OF_GET_BYTES_MAX: usize = 64 * 1024;
+pub(super) const BODY_OF_GET_BYTES_MAX: usize = 64 * 1024;
 /// Answers that travel together at most; a guess: 64 are about 20 KiB.
 const ANSWERS_PER_CHUNK: usize = 64;

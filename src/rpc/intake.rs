@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::model::fault::{Code, Fault};
 use crate::model::id::{MessageId, TenantId};
 use crate::node::push::Pushing;
-use crate::node::{MessageRecord, Node};
+use crate::node::{MessageRecord, MessageState, Node};
 use crate::pool::Tier;
 use crate::rpc::draft;
 use crate::wire::pb;
@@ -95,7 +95,7 @@ impl Intake {
     /// # Errors
     /// What is wrong with the request itself; the node's own refusals are answers.
     pub(super) fn push(&self, tenant: &TenantId, request: Result<pb::PushRequest, Fault>) -> Result<Pushing, Fault> {
-        let draft = request.and_then(|request| draft::check(request, self.node.limits()));
+        let draft = request.and_then(|request| draft::check(request, self.node.limits(), self.node.clock().now().wall));
         Ok(self.node.push(tenant, draft.map_err(|fault| self.refused(fault))?))
     }
 
@@ -107,14 +107,23 @@ impl Intake {
 
     /// What is known of the message with this id.
     pub(super) async fn message(&self, tenant: &TenantId, id: &str) -> Result<(MessageId, MessageRecord), Fault> {
-        let Some(id) = MessageId::parse(id) else {
-            return Err(Fault::new(
-                Code::Malformed,
-                "the id is not a message id, which is a UUID as the push's answer gave it",
-            ));
-        };
+        let id = message_id(id)?;
         Ok((id, self.node.message(tenant, id).await?))
     }
+
+    /// Takes a message back; its state, and whether this call changed it.
+    pub(super) async fn cancel(
+        &self,
+        tenant: &TenantId,
+        request: &pb::CancelRequest,
+    ) -> Result<(MessageState, bool), Fault> {
+        self.node.cancel(tenant, message_id(&request.id)?, request.silently).await
+    }
+}
+
+fn message_id(text: &str) -> Result<MessageId, Fault> {
+    let words = "the id is not a message id, which is a UUID as the push's answer gave it";
+    MessageId::parse(text).ok_or_else(|| Fault::new(Code::Malformed, words))
 }
 
 /// Reads a body to its end. What is too long is read on for a while, though not kept: many clients look at an answer only

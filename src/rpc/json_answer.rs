@@ -5,11 +5,15 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use crate::model::clock::Timestamp;
 use crate::model::fault::{Code, Fault};
-use crate::model::id::MessageId;
+use crate::model::id::{MessageId, Tag};
 use crate::model::message::Target;
+use crate::model::receipt::Counts;
 use crate::node::push::Accepted;
 use crate::node::{DeviceOutcome, DeviceState, MessageRecord, MessageState};
+use crate::rpc::fault;
+use crate::rpc::many_users::Outcome;
 use crate::wire::body::{self, Content};
 
 /// The answer to a push.
@@ -23,7 +27,18 @@ pub(super) fn accepted(accepted: &Accepted) -> Value {
         "expires_at_ms": accepted.expires_at.as_millis(),
         "duplicate": accepted.duplicate,
         "online": accepted.online,
+        "audience": accepted.audience,
+        "send_at_ms": accepted.send_at.map(Timestamp::as_millis),
     })
+}
+
+/// What became of a push to many users.
+pub(super) fn outcomes(outcomes: Vec<Outcome>) -> Value {
+    let outcome = |(user, outcome)| match outcome {
+        Ok(answer) => json!({ "user": user, "accepted": accepted(&answer) }),
+        Err(refused) => json!({ "user": user, "error": fault::to_json(&refused) }),
+    };
+    json!({ "outcomes": outcomes.into_iter().map(outcome).collect::<Vec<Value>>() })
 }
 
 /// What is known of a message.
@@ -37,24 +52,46 @@ pub(super) fn record(id: MessageId, record: &MessageRecord) -> Result<Value, Fau
     };
     Ok(json!({
         "id": id.to_string(),
-        "state": match record.state {
-            MessageState::Stored => "stored",
-            MessageState::Expired => "expired",
-            MessageState::Replaced => "replaced",
-            MessageState::Trimmed => "trimmed",
-            MessageState::Cancelled => "cancelled",
-            MessageState::Scheduled => "scheduled",
-            MessageState::Taken => "taken",
-            MessageState::Dismissed => "dismissed",
-        },
+        "state": state(record.state),
         "log": record.log.to_string(),
         "offset": record.offset.0,
         "epoch": record.epoch.0.to_string(),
         "accepted_at_ms": record.accepted_at.as_millis(),
         "expires_at_ms": record.expires_at.as_millis(),
         "content": content,
+        "tag": record.tag.as_ref().map(Tag::as_str),
+        "send_at_ms": record.send_at.map(Timestamp::as_millis),
+        "ended_at_ms": record.ended.map(|(at, _)| at.as_millis()),
+        "replaced_by": record.ended.and_then(|(_, by)| by).map(|id| id.to_string()),
+        "counts": record.counts.as_ref().map(counts),
         "devices": record.devices.iter().map(device).collect::<Vec<_>>(),
     }))
+}
+
+/// The word for what became of a message.
+pub(super) const fn state(state: MessageState) -> &'static str {
+    match state {
+        MessageState::Stored => "stored",
+        MessageState::Expired => "expired",
+        MessageState::Replaced => "replaced",
+        MessageState::Trimmed => "trimmed",
+        MessageState::Cancelled => "cancelled",
+        MessageState::Scheduled => "scheduled",
+        MessageState::Taken => "taken",
+        MessageState::Dismissed => "dismissed",
+    }
+}
+
+/// Devices that a message is for, by what became of it there.
+pub(super) fn counts(counts: &Counts) -> Value {
+    json!({
+        "audience": counts.audience,
+        "sent": counts.sent,
+        "acked": counts.acked,
+        "dead": counts.dead,
+        "missed": counts.missed,
+        "waiting": counts.waiting(),
+    })
 }
 
 /// The fault for a stored content that cannot be read back.
@@ -76,6 +113,7 @@ fn content(content: &Content) -> Value {
         "attributes": content.attributes,
         "urgency": content.urgency.as_str(),
         "collapse_key": (!content.collapse_key.is_empty()).then_some(&content.collapse_key),
+        "replaces": content.replaces.map(|id| id.to_string()),
     });
     match std::str::from_utf8(&content.payload) {
         Ok(text) if is_text(&content.content_type) => value["payload"] = text.into(),
@@ -98,7 +136,12 @@ fn device(outcome: &DeviceOutcome) -> Value {
     });
     value["state"] = match &outcome.state {
         DeviceState::Waiting => "waiting".into(),
-        DeviceState::Acked { .. } => "acked".into(),
+        DeviceState::Acked { at } => {
+            if let Some(at) = at {
+                value["at_ms"] = at.as_millis().into();
+            }
+            "acked".into()
+        }
         DeviceState::Missed => "missed".into(),
         DeviceState::Dead { reason, at } => {
             value["reason"] = reason.as_str().into();
@@ -106,7 +149,23 @@ fn device(outcome: &DeviceOutcome) -> Value {
             "dead".into()
         }
     };
+    if let Some((first, last)) = outcome.sent {
+        value["first_sent_at_ms"] = first.as_millis().into();
+        value["last_sent_at_ms"] = last.as_millis().into();
+    }
+    if let Some((at, answer)) = &outcome.handed_off {
+        value["handed_off_at_ms"] = at.as_millis().into();
+        value["hand_off"] = answer.as_ref().map(hand_off).into();
+    }
     value
+}
+
+/// The fallback webhook's word for the outcome of a hand-off.
+pub(super) fn hand_off(answer: &Result<String, String>) -> String {
+    match answer {
+        Ok(word) => word.clone(),
+        Err(why) => format!("failed: {why}"),
+    }
 }
 
 #[cfg(test)]
@@ -115,9 +174,10 @@ mod tests {
 
     use super::{accepted, record};
     use crate::model::clock::Timestamp;
-    use crate::model::id::{DeviceId, MessageId, TenantId, TopicName, UserId};
+    use crate::model::id::{DeviceId, MessageId, Tag, TenantId, TopicName, UserId};
     use crate::model::log::{Epoch, LogId, Offset};
     use crate::model::message::{Entry, Target, Urgency};
+    use crate::model::receipt::Counts;
     use crate::node::push::Accepted;
     use crate::node::{DeviceOutcome, DeviceState, MessageRecord, MessageState};
     use crate::wire::body::{Content, encode};
@@ -130,6 +190,7 @@ mod tests {
             payload: payload.into(),
             urgency: Urgency::High,
             collapse_key: String::new(),
+            replaces: Some(MessageId::from_bytes([2; 16])),
         };
         let at = Timestamp::from_millis;
         let user = UserId::new("u").expect("a name");
@@ -165,11 +226,17 @@ mod tests {
                 device("w", DeviceState::Waiting),
                 device("a", DeviceState::Acked { at: None }),
                 device("d", dead),
+                DeviceOutcome {
+                    sent: Some((at(3), at(4))),
+                    handed_off: Some((at(6), Some(Err("HTTP 500".into())))),
+                    ..device("b", DeviceState::Acked { at: Some(at(5)) })
+                },
+                DeviceOutcome { handed_off: Some((at(6), None)), ..device("m", DeviceState::Missed) },
             ],
-            ended: None,
-            tag: None,
-            counts: None,
-            send_at: None,
+            ended: Some((at(8), Some(MessageId::from_bytes([1; 16])))),
+            tag: Some(Tag::new("spring").expect("a name")),
+            counts: Some(Counts { audience: 9, sent: 5, acked: 2, dead: 1, missed: 2 }),
+            send_at: Some(at(1)),
             aim: None,
         }
     }
@@ -183,11 +250,18 @@ mod tests {
             "content": {
                 "target": {"topic": "t"}, "content_type": "text/plain; charset=utf-8", "attributes": {"a": "b"},
                 "urgency": "high", "collapse_key": null, "payload": "h\u{e9}",
+                "replaces": "02020202-0202-0202-0202-020202020202",
             },
+            "tag": "spring", "send_at_ms": 1, "ended_at_ms": 8,
+            "replaced_by": "01010101-0101-0101-0101-010101010101",
+            "counts": {"audience": 9, "sent": 5, "acked": 2, "dead": 1, "missed": 2, "waiting": 4},
             "devices": [
                 {"user": "u", "device": "w", "state": "waiting", "attempts": 2},
                 {"user": "u", "device": "a", "state": "acked", "attempts": 2},
                 {"user": "u", "device": "d", "state": "dead", "attempts": 2, "reason": "full", "at_ms": 9},
+                {"user": "u", "device": "b", "state": "acked", "attempts": 2, "at_ms": 5, "first_sent_at_ms": 3,
+                 "last_sent_at_ms": 4, "handed_off_at_ms": 6, "hand_off": "failed: HTTP 500"},
+                {"user": "u", "device": "m", "state": "missed", "attempts": 2, "handed_off_at_ms": 6, "hand_off": null},
             ],
         });
         assert_eq!(record(id, &message("text/plain; charset=utf-8", "h\u{e9}".as_bytes())), Ok(expected));
@@ -230,7 +304,7 @@ mod tests {
         };
         let expected = json!({
             "id": "00000000-0000-0000-0000-000000000000", "log": null, "offset": 0, "epoch": "0", "accepted_at_ms": 5,
-            "expires_at_ms": 0, "duplicate": false, "online": 3,
+            "expires_at_ms": 0, "duplicate": false, "online": 3, "audience": null, "send_at_ms": null,
         });
         assert_eq!(accepted(&answer), expected);
     }

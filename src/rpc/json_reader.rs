@@ -15,6 +15,39 @@ pub(super) fn document(bytes: &[u8]) -> Result<&RawValue, Fault> {
     serde_json::from_slice(bytes).map_err(|error| Fault::new(Code::Malformed, format!("this is not JSON: {error}")))
 }
 
+/// The members of a body that is one object; those that are null are left out, for null means "not set".
+pub(super) fn members<'a>(what: &str, bytes: &'a [u8], known: &[&str]) -> Result<Vec<(String, &'a RawValue)>, Fault> {
+    let mut members = object(what, document(bytes)?)?;
+    members.iter().try_for_each(|(name, _)| check_known("", name, known))?;
+    members.retain(|(_, raw)| raw.get() != "null");
+    Ok(members)
+}
+
+/// A list of texts.
+pub(super) fn strings(field: &str, raw: &RawValue) -> Result<Vec<String>, Fault> {
+    let words = || format!("{field} must be a list of strings of valid Unicode");
+    serde_json::from_str(raw.get()).map_err(|_| Fault::new(Code::Malformed, words()))
+}
+
+/// A list of anything.
+pub(super) fn list<'a>(field: &str, raw: &'a RawValue) -> Result<Vec<&'a RawValue>, Fault> {
+    serde_json::from_str(raw.get()).map_err(|_| Fault::new(Code::Malformed, format!("{field} must be a list")))
+}
+
+/// A whole number. More than a number holds is refused.
+pub(super) fn whole(field: &str, raw: &RawValue) -> Result<u64, Fault> {
+    let digits = raw.get();
+    let number = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten();
+    let words = || format!("{field} must be a whole number from 0 to {}", u64::MAX);
+    number.ok_or_else(|| Fault::new(Code::Malformed, words()))
+}
+
+/// True or false.
+pub(super) fn switch(field: &str, raw: &RawValue) -> Result<bool, Fault> {
+    let words = || format!("{field} must be true or false");
+    raw.get().parse().map_err(|_| Fault::new(Code::Malformed, words()))
+}
+
 /// The refusal of a word that is none of those the field takes.
 pub(super) fn unknown_word(field: &str, word: &str, known: &[&str]) -> Fault {
     let words = format!("{field} {:?} is unknown; {}", shortened(word), meant(word, known));

@@ -11,7 +11,10 @@ use serde_json::value::RawValue;
 use crate::model::fault::{Code, Fault};
 use crate::model::message::Urgency;
 use crate::rpc::draft::shortened;
-use crate::rpc::json_reader::{check_known, document, object, string, unknown_word};
+use crate::rpc::json_reader::{
+    check_known, document, list, members, object, string, strings, switch, unknown_word, whole,
+};
+use crate::rpc::json_time;
 use crate::wire::body;
 use crate::wire::pb;
 
@@ -27,6 +30,21 @@ pub(super) fn push(bytes: &[u8]) -> Result<pb::PushRequest, Fault> {
 /// Reads a line of `POST /v1/push/stream`: its reference, as far as it can be read, and the push.
 pub(super) fn line(bytes: &[u8]) -> (Option<u64>, Result<pb::PushRequest, Fault>) {
     fields(bytes, LINE_FIELDS).unwrap_or_else(|fault| (None, Err(fault)))
+}
+
+/// Reads the body of `POST /v1/push/users`.
+///
+/// # Errors
+/// What is wrong with it, and where.
+pub(super) fn users(bytes: &[u8]) -> Result<pb::PushUsersRequest, Fault> {
+    let mut users = pb::PushUsersRequest::default();
+    for (name, raw) in members("the request", bytes, &["users", "push"])? {
+        match name.as_str() {
+            "users" => users.users = strings("users", raw)?,
+            _ => users.push = Some(request(object("push", raw)?, FIELDS)?),
+        }
+    }
+    Ok(users)
 }
 
 type Read = (Option<u64>, Result<pb::PushRequest, Fault>);
@@ -58,6 +76,16 @@ fn request(object: Vec<(String, &RawValue)>, known: &[&str]) -> Result<pb::PushR
             "collapse_key" => push.collapse_key = string("collapse_key", raw)?,
             "durability" => push.durability = durability(raw)?.into(),
             "idempotency_key" => push.idempotency_key = string("idempotency_key", raw)?,
+            "tag" => push.tag = string("tag", raw)?,
+            "without_receipts" => push.without_receipts = switch("without_receipts", raw)?,
+            "exclude" => push.exclude = exclusions(raw)?,
+            "replaces" => push.replaces = string("replaces", raw)?,
+            "send_at" | "send_at_ms" if push.send_at_ms != 0 => {
+                return Err(Fault::new(Code::Malformed, "send_at and send_at_ms are both there; a push is sent once"));
+            }
+            "send_at" => push.send_at_ms = send_at(raw)?,
+            "send_at_ms" => push.send_at_ms = whole("send_at_ms", raw)?,
+            "fallback_after_seconds" => push.fallback_after_seconds = Some(whole("fallback_after_seconds", raw)?),
             "reference" => {}
             other => {
                 let (form, bytes, content_type) = read_payload(other, raw)?;
@@ -94,31 +122,59 @@ fn read_payload(name: &str, raw: &RawValue) -> Result<(&'static str, Bytes, &'st
 }
 
 fn target(raw: &RawValue) -> Result<pb::Target, Fault> {
-    let (mut user, mut device, mut topic) = (None, None, None);
+    let mut named = BTreeMap::new();
     for (name, raw) in object("target", raw)? {
         check_known("target.", &name, TARGET_FIELDS)?;
-        let field = format!("target.{name}");
-        let place = match name.as_str() {
-            "user" => &mut user,
-            "device" => &mut device,
-            _ => &mut topic,
-        };
-        *place = Some(string(&field, raw)?);
+        let text = string(&format!("target.{name}"), raw)?;
+        named.insert(name, text);
     }
-    let to = match (user, device, topic) {
-        (Some(user), None, None) => pb::target::To::User(user),
-        (Some(user), Some(device), None) => pb::target::To::Device(pb::DeviceTarget { user, device }),
-        (None, None, Some(topic)) => pb::target::To::Topic(topic),
-        (None, Some(_), None) => return Err(invalid_target("a device is named together with its user")),
-        (None, None, None) => return Err(invalid_target("it is empty")),
-        (_, _, Some(_)) => return Err(invalid_target("a topic stands alone; send two pushes to reach both")),
+    let device = named.remove("device");
+    let to = match (named.pop_first(), device) {
+        (None, None) => return Err(invalid_target("it is empty")),
+        (Some(_), _) if !named.is_empty() => {
+            return Err(invalid_target("it names several; send a push to each"));
+        }
+        (Some((name, user)), Some(device)) if name == "user" => {
+            pb::target::To::Device(pb::DeviceTarget { user, device })
+        }
+        (_, Some(_)) => return Err(invalid_target("a device is named together with its user")),
+        (Some((name, text)), None) => match name.as_str() {
+            "user" => pb::target::To::User(text),
+            "topic" => pb::target::To::Topic(text),
+            "condition" => pb::target::To::Condition(text),
+            _ => pb::target::To::AnyOfUser(text),
+        },
     };
     Ok(pb::Target { to: Some(to) })
 }
 
 fn invalid_target(why: &str) -> Fault {
-    let forms = r#"{"user": U}, {"user": U, "device": D} or {"topic": T}"#;
+    let forms = r#"{"user": U}, {"user": U, "device": D}, {"any_of_user": U}, {"topic": T} or {"condition": C}"#;
     Fault::new(Code::InvalidTarget, format!("target: {why}; give {forms}"))
+}
+
+fn exclusions(raw: &RawValue) -> Result<Vec<pb::Exclusion>, Fault> {
+    let read = |(at, raw)| {
+        let place = format!("exclude[{at}]");
+        let mut exclusion = pb::Exclusion::default();
+        for (name, raw) in object(&place, raw)? {
+            check_known(&format!("{place}."), &name, EXCLUSION_FIELDS)?;
+            let text = string(&format!("{place}.{name}"), raw)?;
+            // Empty means all devices to the protocol; here that is said by leaving the name out.
+            if text.is_empty() {
+                return Err(Fault::new(Code::InvalidName, format!("{place}.{name}: it is empty")));
+            }
+            *(if name == "user" { &mut exclusion.user } else { &mut exclusion.device }) = text;
+        }
+        Ok(exclusion)
+    };
+    list("exclude", raw)?.into_iter().enumerate().map(read).collect()
+}
+
+/// Unix milliseconds of a time in words.
+fn send_at(raw: &RawValue) -> Result<u64, Fault> {
+    let words = "send_at is no time of RFC 3339, such as \"2026-03-01T09:00:00Z\" or with an offset, \"+01:00\"";
+    json_time::parse(&string("send_at", raw)?).ok_or_else(|| Fault::new(Code::InvalidOption, words))
 }
 
 fn attributes(raw: &RawValue) -> Result<BTreeMap<String, String>, Fault> {
@@ -182,13 +238,22 @@ const LINE_FIELDS: &[&str] = &[
     "collapse_key",
     "durability",
     "idempotency_key",
+    "tag",
+    "without_receipts",
+    "exclude",
+    "replaces",
+    "send_at",
+    "send_at_ms",
+    "fallback_after_seconds",
 ];
 
-const TARGET_FIELDS: &[&str] = &["user", "device", "topic"];
+const TARGET_FIELDS: &[&str] = &["user", "device", "any_of_user", "topic", "condition"];
+
+const EXCLUSION_FIELDS: &[&str] = &["user", "device"];
 
 #[cfg(test)]
 mod tests {
-    use super::{line, push};
+    use super::{line, push, users};
     use crate::model::fault::Code;
     use crate::wire::pb;
 
@@ -197,7 +262,9 @@ mod tests {
         let text = r#"{
             "target": {"user": "alice", "device": "phone"}, "payload": "h\u00e9", "content_type": "text/html",
             "attributes": {"b": "2", "a": "1"}, "ttl": 60, "urgency": "very-low", "collapse_key": "c",
-            "durability": "relaxed", "idempotency_key": "k"
+            "durability": "relaxed", "idempotency_key": "k", "tag": "spring", "without_receipts": true,
+            "exclude": [{"user": "bob"}, {"device": "tv", "user": "eve"}], "replaces": "id",
+            "send_at": "2026-03-01T10:00:00+01:00", "fallback_after_seconds": 3600
         }"#;
         let device = pb::DeviceTarget { user: "alice".into(), device: "phone".into() };
         let expected = pb::PushRequest {
@@ -210,9 +277,36 @@ mod tests {
             collapse_key: "c".into(),
             durability: pb::Durability::Relaxed.into(),
             idempotency_key: "k".into(),
-            ..pb::PushRequest::default()
+            tag: "spring".into(),
+            without_receipts: true,
+            exclude: vec![
+                pb::Exclusion { user: "bob".into(), device: String::new() },
+                pb::Exclusion { user: "eve".into(), device: "tv".into() },
+            ],
+            replaces: "id".into(),
+            send_at_ms: 1_772_355_600_000,
+            fallback_after_seconds: Some(3600),
         };
         assert_eq!(push(text.as_bytes()), Ok(expected));
+        let later = push(br#"{"send_at_ms": 7, "send_at": null, "exclude": null}"#).expect("a push");
+        assert_eq!((later.send_at_ms, later.exclude), (7, vec![]));
+    }
+
+    #[test]
+    fn a_target_has_five_forms() {
+        use pb::target::To;
+        let text = || "x".to_owned();
+        let cases = [
+            (r#"{"user": "x"}"#, To::User(text())),
+            (r#"{"device": "x", "user": "x"}"#, To::Device(pb::DeviceTarget { user: text(), device: text() })),
+            (r#"{"any_of_user": "x"}"#, To::AnyOfUser(text())),
+            (r#"{"topic": "x"}"#, To::Topic(text())),
+            (r#"{"condition": "x"}"#, To::Condition(text())),
+        ];
+        for (target, to) in cases {
+            let read = push(format!(r#"{{"target": {target}}}"#).as_bytes()).expect(target);
+            assert_eq!(read.target, Some(pb::Target { to: Some(to) }));
+        }
     }
 
     #[test]
@@ -244,7 +338,7 @@ mod tests {
     fn each_refusal_says_what_and_where() {
         let deep = format!(r#"{{"target": {}"#, "[".repeat(100_000));
         let long = format!(r#"{{"{}": 1}}"#, "x".repeat(100_000));
-        let cases: [(&[u8], Code, &str); 28] = [
+        let cases: [(&[u8], Code, &str); 42] = [
             (b"", Code::Malformed, "line 1 column 0"),
             (b"{\n\"a\": }", Code::Malformed, "line 2 column 6"),
             (br#"{"ttl": 1} x"#, Code::Malformed, "line 1 column 12"),
@@ -265,7 +359,21 @@ mod tests {
             (br#"{"target": "u"}"#, Code::Malformed, "target must be a JSON object"),
             (br#"{"target": {}}"#, Code::InvalidTarget, "it is empty"),
             (br#"{"target": {"device": "d"}}"#, Code::InvalidTarget, "with its user"),
-            (br#"{"target": {"user": "u", "topic": "t"}}"#, Code::InvalidTarget, "stands alone"),
+            (br#"{"target": {"user": "u", "topic": "t"}}"#, Code::InvalidTarget, "it names several"),
+            (br#"{"target": {"topic": "t", "device": "d"}}"#, Code::InvalidTarget, "with its user"),
+            (br#"{"target": {"any_of_user": "u", "device": "d"}}"#, Code::InvalidTarget, "with its user"),
+            (br#"{"target": {"topic": "t", "condition": "c"}}"#, Code::InvalidTarget, "it names several"),
+            (br#"{"target": {"user": "u", "device": "d", "topic": "t"}}"#, Code::InvalidTarget, "it names several"),
+            (br#"{"exclude": {"user": "u"}}"#, Code::Malformed, "exclude must be a list"),
+            (br#"{"exclude": [{"user": "u"}, "v"]}"#, Code::Malformed, "exclude[1] must be a JSON object"),
+            (br#"{"exclude": [{"topic": "u"}]}"#, Code::Malformed, "unknown field `exclude[0].topic`"),
+            (br#"{"exclude": [{"user": "u", "device": ""}]}"#, Code::InvalidName, "exclude[0].device: it is empty"),
+            (br#"{"without_receipts": "yes"}"#, Code::Malformed, "without_receipts must be true or false"),
+            (br#"{"send_at": "tomorrow"}"#, Code::InvalidOption, "send_at is no time"),
+            (br#"{"send_at": 1772355600000}"#, Code::Malformed, "send_at must be a string"),
+            (br#"{"send_at_ms": 1, "send_at": "2026-03-01T10:00:00Z"}"#, Code::Malformed, "are both there"),
+            (br#"{"send_at_ms": 1.5}"#, Code::Malformed, "send_at_ms must be a whole number"),
+            (br#"{"fallback_after_seconds": -1}"#, Code::Malformed, "fallback_after_seconds must be a whole"),
             (br#"{"target": {"usr": "u"}}"#, Code::Malformed, "`target.usr`; did you mean `user`?"),
             (br#"{"target": {"user": null}}"#, Code::Malformed, "target.user must be a string"),
             (br#"{"attributes": {"a": 1}}"#, Code::Malformed, "attributes.a must be a string"),
@@ -280,6 +388,29 @@ mod tests {
             assert_eq!(fault.code, code, "{text_shown}: {fault}");
             assert!(fault.words.contains(words), "{text_shown}: {fault}");
             assert!(fault.words.len() < 400 && !fault.words.contains("secret"), "{fault}");
+        }
+    }
+
+    #[test]
+    fn many_users_share_a_push() {
+        let read = users(br#"{"push": {"payload": "x", "ttl": 1}, "users": ["a", "b"]}"#).expect("a request");
+        let push = pb::PushRequest {
+            payload: "x".into(),
+            content_type: "text/plain; charset=utf-8".into(),
+            ttl_seconds: Some(1),
+            ..pb::PushRequest::default()
+        };
+        assert_eq!(read, pb::PushUsersRequest { users: vec!["a".into(), "b".into()], push: Some(push) });
+        assert_eq!(users(b"{}"), Ok(pb::PushUsersRequest::default()));
+        for (text, words) in [
+            (r#"{"users": "a"}"#, "users must be a list of strings"),
+            (r#"{"users": ["a", 1]}"#, "users must be a list of strings"),
+            (r#"{"users": ["a"], "payload": "x"}"#, "unknown field `payload`"),
+            (r#"{"push": "x"}"#, "push must be a JSON object"),
+            (r#"{"push": {"reference": 1}}"#, "unknown field `reference`"),
+        ] {
+            let fault = users(text.as_bytes()).expect_err(text);
+            assert!(fault.code == Code::Malformed && fault.words.contains(words), "{text}: {fault}");
         }
     }
 

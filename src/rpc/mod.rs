@@ -5,14 +5,18 @@ mod call;
 mod draft;
 mod fault;
 mod grpc;
+mod grpc_answer;
 mod health;
 mod http;
 mod intake;
 mod json_answer;
 mod json_reader;
 mod json_request;
+mod json_time;
 mod lines;
 mod linger;
+mod many_users;
+mod query;
 mod stream;
 
 use std::io;

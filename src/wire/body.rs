@@ -7,7 +7,7 @@ use bytes::Bytes;
 use prost::Message;
 
 use crate::model::condition::{Condition, ConditionError};
-use crate::model::id::{DeviceId, NameError, TopicName, UserId};
+use crate::model::id::{DeviceId, MessageId, NameError, TopicName, UserId};
 use crate::model::message::{Target, Urgency};
 use crate::pool::Tier;
 use crate::wire::pb;
@@ -27,6 +27,8 @@ pub struct Content {
     pub urgency: Urgency,
     /// Empty for none.
     pub collapse_key: String,
+    /// The message that this one takes the place of, when the backend named it.
+    pub replaces: Option<MessageId>,
 }
 
 /// Encodes a content. The payload is copied here, and nowhere else between the backend's socket and the store.
@@ -39,6 +41,7 @@ pub fn encode(content: Content) -> Bytes {
         payload: content.payload,
         urgency: urgency_to_pb(content.urgency).into(),
         collapse_key: content.collapse_key,
+        replaces: content.replaces.map(|id| Bytes::copy_from_slice(id.as_bytes())).unwrap_or_default(),
         ..pb::Push::default()
     };
     let mut body = Tier::Message.take(push.encoded_len());
@@ -63,6 +66,10 @@ pub fn content_from_pb(push: pb::Push) -> Option<Content> {
         payload: push.payload,
         urgency,
         collapse_key: push.collapse_key,
+        replaces: match &push.replaces[..] {
+            [] => None,
+            id => Some(MessageId::from_bytes(id.try_into().ok()?)),
+        },
     })
 }
 
@@ -134,7 +141,8 @@ mod tests {
     use bytes::Bytes;
 
     use super::{Content, decode, encode};
-    use crate::model::id::{DeviceId, TopicName, UserId};
+    use crate::model::condition::Condition;
+    use crate::model::id::{DeviceId, MessageId, TopicName, UserId};
     use crate::model::message::{Target, Urgency};
 
     #[test]
@@ -144,8 +152,10 @@ mod tests {
             Target::User(user.clone()),
             Target::Device(user, DeviceId::new("d").expect("a name")),
             Target::Topic(TopicName::new("t").expect("a name")),
+            Target::Condition(Condition::parse("'t' in topics").expect("a condition")),
+            Target::AnyOfUser(UserId::new("u").expect("a name")),
         ];
-        for target in targets {
+        for (number, target) in targets.into_iter().enumerate() {
             let content = Content {
                 target,
                 content_type: "text/plain".into(),
@@ -153,6 +163,7 @@ mod tests {
                 payload: Bytes::from_static(b"\0payload"),
                 urgency: Urgency::VeryLow,
                 collapse_key: "k".into(),
+                replaces: (number > 0).then_some(MessageId::new(1, [1; 10])),
             };
             assert_eq!(decode(encode(content.clone())), Some(content));
         }

@@ -385,6 +385,7 @@ mod tests {
                 payload: vec![7; size].into(),
                 urgency: Urgency::High,
                 collapse_key: String::new(),
+                replaces: None,
             };
             let entry = Entry {
                 offset: Offset(9),

@@ -83,6 +83,7 @@ def test_p5_8_a_push_is_created_delivered_and_looked_up(api, device, backend):
         "urgency": "high",
         "collapse_key": "k",
         "payload": "h\u00e9llo",
+        "replaces": None,
     }
     twin = backend.message(made["id"])
     assert known["state"] == "stored" and twin.state == backend_pb2.GetMessageResponse.STATE_STORED
