@@ -1,7 +1,6 @@
 //! What a condition makes of the sets. Slow and obvious is [`Condition::matches`]; this computes the same for all devices
 //! at once, and a test compares the two.
 
-use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use super::index::Index;
@@ -58,7 +57,7 @@ impl Index {
         within.sort_unstable_by_key(DeviceSet::len);
         let mut within = within.into_iter();
         let Some(smallest) = within.next() else {
-            return Part::Out(union(without));
+            return Part::Out(DeviceSet::union(&without));
         };
         let left = within.fold(smallest, |left, set| left.and(&set));
         Part::In(without.into_iter().fold(left, |left, set| left.without(&set)))
@@ -76,7 +75,7 @@ impl Index {
         without.sort_unstable_by_key(DeviceSet::len);
         let mut without = without.into_iter();
         let Some(smallest) = without.next() else {
-            return Part::In(union(within));
+            return Part::In(DeviceSet::union(&within));
         };
         // Left out are those that each negated part leaves out and no other part lets in.
         let left = without.fold(smallest, |left, set| left.and(&set));
@@ -93,15 +92,11 @@ impl Index {
             // Values with a common beginning are neighbours.
             Operator::StartsWith => {
                 let from = values.range::<str, _>((Bound::Included(given), Bound::Unbounded));
-                union(from.take_while(|(value, _)| value.starts_with(given)).map(|(_, set)| set.clone()))
+                DeviceSet::union(from.take_while(|(value, _)| value.starts_with(given)).map(|(_, set)| set))
             }
-            _ => union(chosen(values, |value| operator.holds(value, given))),
+            _ => DeviceSet::union(values.iter().filter(|(value, _)| operator.holds(value, given)).map(|(_, set)| set)),
         }
     }
-}
-
-fn chosen(values: &BTreeMap<String, DeviceSet>, holds: impl Fn(&str) -> bool) -> impl Iterator<Item = DeviceSet> {
-    values.iter().filter(move |(value, _)| holds(value)).map(|(_, set)| set.clone())
 }
 
 /// Whether a part may have to look at many values of an attribute.
@@ -112,10 +107,4 @@ fn is_dear(part: &Expression) -> bool {
         Expression::Not(inner) => is_dear(inner),
         Expression::All(parts) | Expression::Any(parts) => parts.iter().any(is_dear),
     }
-}
-
-fn union(sets: impl IntoIterator<Item = DeviceSet>) -> DeviceSet {
-    let mut all = DeviceSet::default();
-    sets.into_iter().for_each(|set| all.extend(&set));
-    all
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use roaring::RoaringBitmap;
+use roaring::{MultiOps as _, RoaringBitmap};
 
 use crate::model::id::DeviceNumber;
 
@@ -40,13 +40,18 @@ impl DeviceSet {
         self.0.is_empty()
     }
 
-    /// Adds all devices of another set, in place.
-    pub fn extend(&mut self, other: &Self) {
-        if self.is_empty() {
-            self.0.clone_from(&other.0);
-        } else if !other.is_empty() {
-            *Arc::make_mut(&mut self.0) |= &*other.0;
-        }
+    /// Devices in any of these. Many small sets at once cost far less than one after another.
+    #[must_use]
+    pub fn union<'s>(sets: impl IntoIterator<Item = &'s Self>) -> Self {
+        let mut sets = sets.into_iter();
+        let Some(first) = sets.next() else {
+            return Self::default();
+        };
+        let Some(second) = sets.next() else {
+            return first.clone();
+        };
+        let all = [first, second].into_iter().chain(sets).map(|set| &*set.0);
+        Self(Arc::new(all.union()))
     }
 
     /// Devices in both.
@@ -138,11 +143,8 @@ mod tests {
         assert_eq!((a.shared(&b), a.len()), (1, 3));
         assert_eq!(DeviceSet::decode(&a.encode()), Some(a.clone()));
         assert_eq!(DeviceSet::decode(&[1, 2, 3]), None);
-        let mut all = DeviceSet::default();
-        all.extend(&a);
-        all.extend(&b);
-        all.extend(&DeviceSet::default());
-        assert_eq!((all, a.len(), b.len()), (a.or(&b), 3, 2), "what was added stays as it was");
+        assert_eq!(DeviceSet::union([&a, &set(&[]), &b, &b]), a.or(&b));
+        assert_eq!((DeviceSet::union([]), DeviceSet::union([&b])), (set(&[]), b.clone()));
         let mut changed = a.clone();
         assert!(changed.insert(DeviceNumber(9)) && !changed.insert(DeviceNumber(9)) && changed.remove(DeviceNumber(1)));
         assert_eq!((changed, a), (set(&[2, 9, 70_000]), set(&[1, 2, 70_000])), "clones are apart");
