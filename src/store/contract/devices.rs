@@ -27,7 +27,10 @@ pub(in crate::store) async fn a_new_device_begins_before_the_first_entry(place: 
     let head = store.heads(vec![log.clone()]).await.unwrap()[0];
     assert_eq!((head.epoch, head.last), (first.epoch, Offset(2)));
     let cursor = Cursor { epoch: head.epoch, ..Cursor::default() };
-    assert_eq!((opened.new, opened.follows.following), (true, vec![Following { log, cursor, head }]));
+    let broadcast = opened.follows.following[1].clone();
+    assert_eq!((broadcast.log, broadcast.head.last), (LogId::Broadcast(tenant("acme")), Offset::ZERO));
+    let inbox_first = Following { log, cursor, head };
+    assert_eq!((opened.new, &opened.follows.following[..1]), (true, [inbox_first].as_slice()));
     // A user without any message: the log's life is fixed from now on.
     let opened = store.open(&receiver("bob", "phone"), at(1)).await.unwrap();
     let appended = store.append(push(&inbox("bob"), 3)).await.unwrap();
@@ -99,7 +102,7 @@ pub(in crate::store) async fn void_cursors_are_ignored(place: &dyn Place) {
     let news = store.append(push(&topic("news"), 2)).await.unwrap();
     settle(&*store, &phone, &topic("news"), cursor_with(news, &[(1, 1)])).await.unwrap();
     let opened = store.open(&phone, at(0)).await.unwrap();
-    assert_eq!(opened.follows.following.len(), 1);
+    assert_eq!(opened.follows.following.len(), 2, "the inbox and the broadcast log");
     settle(&*store, &receiver("bob", "phone"), &log, cursor_with(appended, &[(1, 1)])).await.unwrap();
     assert!(store.open(&receiver("bob", "phone"), at(0)).await.unwrap().new);
 }
@@ -123,7 +126,7 @@ pub(in crate::store) async fn a_topic_is_followed_from_its_head(place: &dyn Plac
     assert_eq!((appended.epoch, appended.offset), (following[1].head.epoch, Offset(1)));
     let opened = store.open(&phone, at(1)).await.unwrap();
     assert_eq!(opened.follows.following[0].log, inbox("ann"), "the inbox comes first");
-    assert_eq!(opened.follows.following.len(), 3);
+    assert_eq!(opened.follows.following.len(), 4);
 }
 
 pub(in crate::store) async fn subscribing_again_changes_nothing(place: &dyn Place) {
@@ -150,7 +153,7 @@ pub(in crate::store) async fn subscriptions_have_a_limit(place: &dyn Place) {
     store.subscribe(&phone, names(&["a"])).await.unwrap();
     let refused = store.subscribe(&phone, names(&["b", "c"])).await;
     assert_eq!(refused, Err(Error::TooManySubscriptions(2)));
-    assert_eq!(store.open(&phone, at(0)).await.unwrap().follows.following.len(), 2, "none was added");
+    assert_eq!(store.open(&phone, at(0)).await.unwrap().follows.following.len(), 3, "none was added");
     assert_eq!(store.heads(vec![topic("b")]).await.unwrap()[0].epoch, Epoch::default(), "nothing was written");
     assert_eq!(store.subscribe(&phone, names(&["a", "b", "b"])).await.unwrap().1, 2);
     assert_eq!(store.unsubscribe(&phone, names(&["a"])).await, Ok(1));

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::table::View;
 use super::writer::Writer;
-use super::{key, record};
-use crate::model::id::MessageId;
+use super::{follow, key, read, record};
+use crate::model::id::{MessageId, Receiver, TenantId};
 use crate::model::log::{LogId, Offset};
-use crate::model::message::{Aim, Entry};
+use crate::model::message::{Aim, Entry, Exclusion};
 use crate::model::set::DeviceSet;
-use crate::store::{Append, Error};
+use crate::store::{Append, Error, Of, Wishes};
 
 /// Bytes of audiences that are kept for readers. A guess: some hundred audiences of a million devices each at one in
 /// eight, or a few dozen of half of them.
@@ -20,18 +20,48 @@ const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
 impl Writer {
     /// Whom an append is for beyond those that follow its log, and how many devices that are; `None` for an inbox. Only a
     /// refusal that has staged nothing may follow.
-    pub(super) fn aim_of(&mut self, append: &Append) -> Result<(Option<Arc<Aim>>, Option<u64>), Error> {
-        let wishes = &append.wishes;
-        let ordinary = wishes.exclude.is_empty() && !wishes.any_of_user && wishes.condition.is_none();
-        let aim = (!ordinary).then(|| {
-            Arc::new(Aim {
-                audience: None,
-                exclude: wishes.exclude.clone(),
-                any_of_user: wishes.any_of_user,
-                dismissal: None,
-            })
-        });
-        Ok((aim, None))
+    pub(super) fn aim_of(&self, append: &Append) -> Result<(Option<Arc<Aim>>, Option<u64>), Error> {
+        let Wishes { condition, exclude, any_of_user, .. } = &append.wishes;
+        let tenant = append.log.tenant();
+        let set = match (&append.log, condition) {
+            (LogId::Topic(_, topic), _) => Some(self.roll.set(tenant, &Of::Topic(topic.clone()))),
+            (LogId::Broadcast(_), Some(condition)) => Some(self.roll.set(tenant, &Of::Condition(condition.clone()))),
+            _ => None,
+        };
+        let set = match set {
+            Some(set) if !exclude.is_empty() => Some(set.without(&self.numbers_excluded(tenant, exclude)?)),
+            set => set,
+        };
+        let count = set.as_ref().map(DeviceSet::len);
+        let audience = set.filter(|_| condition.is_some());
+        if audience.is_none() && exclude.is_empty() && !any_of_user {
+            return Ok((None, count));
+        }
+        let (exclude, any_of_user) = (exclude.clone(), *any_of_user);
+        Ok((Some(Arc::new(Aim { audience, exclude, any_of_user, dismissal: None })), count))
+    }
+
+    fn numbers_excluded(&self, tenant: &TenantId, exclude: &[Exclusion]) -> Result<DeviceSet, Error> {
+        let mut numbers = DeviceSet::default();
+        for Exclusion { user, device } in exclude {
+            match device {
+                Some(device) => {
+                    let receiver = Receiver { tenant: tenant.clone(), user: user.clone(), device: device.clone() };
+                    read::device(&self.staged, &receiver)?.into_iter().for_each(|device| {
+                        numbers.insert(device.number);
+                    });
+                }
+                None => {
+                    let inbox = read::log(&self.staged, &LogId::Inbox(tenant.clone(), user.clone()))?;
+                    let devices = self.numbers_of(tenant, user, inbox.map_or(0, |log| log.followers))?;
+                    let seat = follow::user(&self.staged, tenant, user)?.seat;
+                    devices.into_iter().map(|(number, _)| number).chain(seat).for_each(|number| {
+                        numbers.insert(number);
+                    });
+                }
+            }
+        }
+        Ok(numbers)
     }
 
     /// Stages an entry, with the audience that its aim names.

@@ -139,7 +139,8 @@ impl Writer {
         let key = key::log(id);
         // Only what pushes go to is worth keeping: not the log of each device that comes.
         self.logs.forget(&key);
-        if log.entries == 0 && log.followers == 0 {
+        // Everybody follows the broadcast log, without being counted: places in it are kept with each device.
+        if log.entries == 0 && log.followers == 0 && !matches!(id, LogId::Broadcast(_)) {
             self.staged.remove(key);
         } else {
             self.staged.put(key, log.encode());

@@ -1,33 +1,29 @@
 //! Devices that come, leave, follow topics and settle messages. It knows no connections.
 
-use super::record;
+use std::collections::BTreeMap;
+
 use super::table::View;
 use super::writer::Writer;
-use super::{key, read};
+use super::{follow, key, read, record};
 use crate::model::clock::Timestamp;
 use crate::model::cursor::Cursor;
-use crate::model::id::{DeviceNumber, Receiver, TopicName};
+use crate::model::id::{Receiver, TopicName};
 use crate::model::log::{LogId, Offset};
 use crate::model::ranges::Ranges;
-use crate::store::{Commit, Dead, Error, Following, Follows, Opened};
+use crate::store::{Commit, Dead, Error, Following, Opened};
 
 impl Writer {
     /// See [`crate::store::Store::open`].
     pub(super) fn open(&mut self, receiver: &Receiver, now: Timestamp) -> Result<Opened, Error> {
         let known = read::device(&self.staged, receiver)?;
+        let new = known.is_none();
         match known {
             Some(device) => self.put_seen(receiver, device, now),
             None => self.make_known(receiver, now)?,
         }
         *self.present.entry(receiver.clone()).or_default() += 1;
-        let cursors = read::cursors(&self.staged, receiver)?;
-        let follows = Follows {
-            number: DeviceNumber(0),
-            following: read::following(&self.staged, cursors)?,
-            group_topics: Vec::new(),
-            quiet_hours: None,
-        };
-        Ok(Opened { new: known.is_none(), follows })
+        let follows = follow::follows(&self.staged, receiver)?.ok_or(Error::UnknownDevice)?;
+        Ok(Opened { new, follows })
     }
 
     /// See [`crate::store::Store::leave`].
@@ -51,21 +47,27 @@ impl Writer {
         topics: Vec<TopicName>,
     ) -> Result<(Vec<Following>, u32), Error> {
         let mut device = read::device(&self.staged, receiver)?.ok_or(Error::UnknownDevice)?;
-        let mut asked: Vec<(LogId, Option<Cursor>)> = Vec::new();
+        let mut asked: Vec<(LogId, Option<record::Follow>)> = Vec::new();
         for log in distinct(receiver, topics) {
-            let cursor = read::cursor(&self.staged, receiver, &log)?;
-            asked.push((log, cursor));
+            let follow = follow::follow(&self.staged, receiver, &log)?;
+            asked.push((log, follow));
         }
-        let added = asked.iter().filter(|(_, cursor)| cursor.is_none()).count();
+        let own = |follow: &Option<record::Follow>| follow.as_ref().is_some_and(|follow| follow.own);
+        let added = asked.iter().filter(|(_, follow)| !own(follow)).count();
         let total = u32::try_from(added).ok().and_then(|added| device.subscriptions.checked_add(added));
         let limit = self.limits.subscriptions_per_device_max;
         let total = total.filter(|&total| added == 0 || total <= limit).ok_or(Error::TooManySubscriptions(limit))?;
         let mut cursors = Vec::with_capacity(asked.len());
-        for (log, cursor) in asked {
-            let cursor = match cursor {
-                Some(cursor) => cursor,
+        for (log, follow) in asked {
+            let cursor = match follow {
+                Some(follow) if follow.own => follow.cursor,
+                // A group brings it already: it is the device's own from now on, and goes on where it is.
+                Some(follow) => self.follow(receiver, &log, |_| follow.cursor)?,
                 None => self.follow(receiver, &log, |log| Cursor::after(log.head.epoch, log.head.last))?,
             };
+            if let LogId::Topic(tenant, topic) = &log {
+                self.roll.change(tenant, |roll| roll.index.follow(topic, device.number));
+            }
             cursors.push((log, cursor));
         }
         if added > 0 {
@@ -79,15 +81,44 @@ impl Writer {
     /// See [`crate::store::Store::unsubscribe`].
     pub(super) fn unsubscribe(&mut self, receiver: &Receiver, topics: Vec<TopicName>) -> Result<u32, Error> {
         let mut device = read::device(&self.staged, receiver)?.ok_or(Error::UnknownDevice)?;
+        let user = follow::user(&self.staged, &receiver.tenant, &receiver.user)?;
+        let before = device.subscriptions;
         for log in distinct(receiver, topics) {
-            if read::cursor(&self.staged, receiver, &log)?.is_some() {
-                self.unfollow(receiver, &log)?;
-                device.subscriptions = device.subscriptions.saturating_sub(1);
-                self.sync = true;
+            let (LogId::Topic(tenant, topic), Some(follow)) =
+                (&log, follow::recorded(&self.staged, receiver, &log)?.filter(|follow| follow.own))
+            else {
+                continue;
+            };
+            self.unfollow(receiver, &log)?;
+            if user.since(topic).is_some() {
+                // A group goes on to bring it, from where the device is.
+                let follow = record::Follow { own: false, ..follow };
+                self.staged.put(key::cursor(receiver, &log), follow.encode());
+            } else {
+                self.roll.change(tenant, |roll| roll.index.unfollow(topic, device.number));
             }
+            device.subscriptions = device.subscriptions.saturating_sub(1);
         }
-        self.staged.put(key::device(receiver), device.encode());
+        if device.subscriptions != before {
+            self.staged.put(key::device(receiver), device.encode());
+            self.sync = true;
+        }
         Ok(device.subscriptions)
+    }
+
+    /// See [`crate::store::Store::describe`].
+    pub(super) fn describe(&mut self, receiver: &Receiver, attributes: BTreeMap<String, String>) -> Result<(), Error> {
+        let mut device = read::device(&self.staged, receiver)?.ok_or(Error::UnknownDevice)?;
+        if device.attributes == attributes {
+            return Ok(());
+        }
+        self.roll.change(&receiver.tenant, |roll| {
+            roll.index.describe(device.number, &device.attributes, &attributes);
+        });
+        device.attributes = attributes;
+        self.staged.put(key::device(receiver), device.encode());
+        self.sync = true;
+        Ok(())
     }
 
     /// See [`crate::store::Store::commit`].
@@ -98,11 +129,11 @@ impl Writer {
         for (log, newer) in cursors {
             let key = key::cursor(&receiver, &log);
             if self.cursors.get(&key).is_none()
-                && let Some(cursor) = read::cursor(&self.staged, &receiver, &log)?
+                && let Some(follow) = follow::follow(&self.staged, &receiver, &log)?
             {
-                self.cursors.put(&key, cursor);
+                self.cursors.put(&key, follow);
             }
-            let Some(stored) = self.cursors.get(&key) else { continue };
+            let Some(record::Follow { own, cursor: stored }) = self.cursors.get(&key) else { continue };
             let mut merged = stored.clone();
             if stored.epoch != newer.epoch {
                 if read::head(&self.staged, &log)?.epoch != newer.epoch {
@@ -120,38 +151,13 @@ impl Writer {
             {
                 full.from = full.from.min(Offset(lowest));
             }
-            self.staged.put(key, record::encode_cursor(&merged));
-            *stored = merged;
+            let merged = record::Follow { own: *own, cursor: merged };
+            self.staged.put(key, merged.encode());
+            *stored = merged.cursor;
         }
         for dead in dead.into_iter().filter(|dead| !void.contains(&dead.log)) {
             self.put_letter(&receiver, dead)?;
         }
-        Ok(())
-    }
-
-    /// Forgets a device with all it has; returns how many records that were.
-    pub(super) fn forget_device(&mut self, receiver: &Receiver) -> Result<usize, Error> {
-        let cursors = read::cursors(&self.staged, receiver)?;
-        for (log, _) in &cursors {
-            self.unfollow(receiver, log)?;
-            // Entries that waited for this device alone can go now.
-            self.full.remove(log);
-        }
-        self.staged.remove(key::device(receiver));
-        Ok(cursors.len() + 1)
-    }
-
-    fn make_known(&mut self, receiver: &Receiver, now: Timestamp) -> Result<(), Error> {
-        let inbox = LogId::Inbox(receiver.tenant.clone(), receiver.user.clone());
-        let limit = self.limits.devices_per_user_max;
-        if read::log(&self.staged, &inbox)?.is_some_and(|log| log.followers >= limit) {
-            return Err(Error::TooManyDevices(limit));
-        }
-        self.follow(receiver, &inbox, |log| Cursor::after(log.head.epoch, Offset::ZERO))?;
-        let key = key::device(receiver);
-        self.put_due(now + self.limits.device_absence_max / 2, key::Purpose::Absence, &key);
-        self.staged.put(key, record::Device { seen: now, subscriptions: 0 }.encode());
-        self.sync = true;
         Ok(())
     }
 
@@ -161,7 +167,8 @@ impl Writer {
         self.staged.put(key::device(receiver), device.encode());
     }
 
-    fn follow(
+    /// A log has a follower more, which has settled what `start` says.
+    pub(super) fn follow(
         &mut self,
         receiver: &Receiver,
         id: &LogId,
@@ -171,11 +178,15 @@ impl Writer {
         log.followers += 1;
         let cursor = start(&log);
         self.put_log(id, &log);
-        self.staged.put(key::cursor(receiver, id), record::encode_cursor(&cursor));
-        Ok(cursor)
+        let key = key::cursor(receiver, id);
+        self.cursors.forget(&key);
+        let follow = record::Follow { own: true, cursor };
+        self.staged.put(key, follow.encode());
+        Ok(follow.cursor)
     }
 
-    fn unfollow(&mut self, receiver: &Receiver, id: &LogId) -> Result<(), Error> {
+    /// A log has a follower less, of which nothing is recorded any more.
+    pub(super) fn unfollow(&mut self, receiver: &Receiver, id: &LogId) -> Result<(), Error> {
         let key = key::cursor(receiver, id);
         self.cursors.forget(&key);
         self.staged.remove(key);
@@ -188,7 +199,7 @@ impl Writer {
 
     /// Records a dead letter, if the device follows the log and the entry still stands.
     fn put_letter(&mut self, receiver: &Receiver, dead: Dead) -> Result<(), Error> {
-        if read::cursor(&self.staged, receiver, &dead.log)?.is_none() {
+        if follow::follow(&self.staged, receiver, &dead.log)?.is_none() {
             return Ok(());
         }
         let Some(bytes) = self.staged.get(&key::entry(&dead.log, dead.offset))? else { return Ok(()) };

@@ -5,7 +5,7 @@
 //! Numbers are big-endian, so that keys sort by them.
 
 use crate::model::clock::Timestamp;
-use crate::model::id::{DeviceId, MessageId, Receiver, TenantId, TopicName, UserId};
+use crate::model::id::{DeviceId, DeviceNumber, GroupName, MessageId, Receiver, TenantId, TopicName, UserId};
 use crate::model::log::{LogId, Offset};
 use crate::store::Error;
 
@@ -19,6 +19,9 @@ pub(super) const REPEAT: u8 = b'I';
 /// Kind of a dead letter's record.
 pub(super) const LETTER: u8 = b'L';
 
+/// Kind of a user's record.
+pub(super) const USER: u8 = b'U';
+
 const ENTRY: u8 = b'E';
 const LOG: u8 = b'H';
 const COLLAPSE: u8 = b'K';
@@ -27,6 +30,10 @@ const CURSOR: u8 = b'C';
 const DUE: u8 = b'X';
 const AUDIENCE: u8 = b'A';
 const TOPIC_SETTING: u8 = b'T';
+const GROUP: u8 = b'G';
+const MEMBER: u8 = b'Y';
+const NUMBER: u8 = b'N';
+const NUMBERS: u8 = b'Q';
 
 const INBOX: u8 = b'i';
 const BROADCAST: u8 = b'n';
@@ -35,7 +42,7 @@ const TOPIC: u8 = b't';
 /// What is to be done when a time has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// The device of the target key may have been absent too long.
+    /// The device of the target key may have been absent too long, or the user of it without groups.
     Absence,
     /// The entry of the target's message expires.
     Expire,
@@ -111,6 +118,86 @@ pub(super) fn topic(tenant: &TenantId, topic: &TopicName) -> Vec<u8> {
     push(&mut key, tenant.as_str());
     push(&mut key, topic.as_str());
     key
+}
+
+/// The record of a user.
+pub(super) fn user(tenant: &TenantId, user: &UserId) -> Vec<u8> {
+    let mut key = devices(tenant, user);
+    key[0] = USER;
+    key
+}
+
+/// The record of a group.
+pub(super) fn group(tenant: &TenantId, group: &GroupName) -> Vec<u8> {
+    let mut key = groups(tenant);
+    push(&mut key, group.as_str());
+    key
+}
+
+/// What the records of all groups of a tenant begin with.
+pub(super) fn groups(tenant: &TenantId) -> Vec<u8> {
+    let mut key = vec![GROUP];
+    push(&mut key, tenant.as_str());
+    key
+}
+
+/// The record of a member of a group.
+pub(super) fn member(tenant: &TenantId, group: &GroupName, user: &UserId) -> Vec<u8> {
+    let mut key = members(tenant, group);
+    push(&mut key, user.as_str());
+    key
+}
+
+/// What the records of all members of a group begin with.
+pub(super) fn members(tenant: &TenantId, name: &GroupName) -> Vec<u8> {
+    let mut key = group(tenant, name);
+    key[0] = MEMBER;
+    key
+}
+
+/// The name at the end of the key of a group or a member; `prefix` is the length of what comes before.
+pub(super) fn name_of(key: &[u8], prefix: usize) -> Result<&str, Error> {
+    pop(&mut key.get(prefix..).unwrap_or_default())
+}
+
+/// The record of who has a number.
+pub(super) fn number(tenant: &TenantId, number: DeviceNumber) -> Vec<u8> {
+    let mut key = vec![NUMBER];
+    push(&mut key, tenant.as_str());
+    key.extend_from_slice(&number.0.to_be_bytes());
+    key
+}
+
+/// The record of how many numbers were given.
+pub(super) fn numbers(tenant: &TenantId) -> Vec<u8> {
+    let mut key = vec![NUMBERS];
+    push(&mut key, tenant.as_str());
+    key
+}
+
+/// What the keys of all devices, of all cursors and of all users begin with.
+pub(super) const ROLLS: [&[u8]; 3] = [&[DEVICE], &[CURSOR], &[USER]];
+
+/// The part of such a key that says whose it is: tenant and user.
+pub(super) fn owner_of(key: &[u8]) -> Result<&[u8], Error> {
+    let whole = key.get(1..).unwrap_or_default();
+    let mut rest = whole;
+    pop(&mut rest)?;
+    pop(&mut rest)?;
+    Ok(&whole[..whole.len() - rest.len()])
+}
+
+/// Tenant and user of a user's key.
+pub(super) fn user_of(key: &[u8]) -> Result<(TenantId, UserId), Error> {
+    let mut rest = key.get(1..).unwrap_or_default();
+    let tenant = TenantId::new(pop(&mut rest)?).map_err(|_| damaged("user"))?;
+    let user = UserId::new(pop(&mut rest)?).map_err(|_| damaged("user"))?;
+    Ok((tenant, user))
+}
+
+/// The tenant in what [`owner_of`] gave.
+pub(super) fn tenant_of(mut owner: &[u8]) -> Result<TenantId, Error> {
+    TenantId::new(pop(&mut owner)?).map_err(|_| damaged("user"))
 }
 
 /// The record of a device.
@@ -275,7 +362,8 @@ fn pop<'a>(rest: &mut &'a [u8]) -> Result<&'a str, Error> {
     Ok(name)
 }
 
-fn damaged(what: &str) -> Error {
+/// What is said of a key that is not as it was written.
+pub(super) fn damaged(what: &str) -> Error {
     Error::Failed(format!("the key of a {what} record is damaged"))
 }
 

@@ -6,13 +6,18 @@ mod append;
 mod call;
 mod command;
 mod devices;
+mod follow;
+mod groups;
 mod key;
+mod members;
 mod people;
 mod queue;
 mod read;
 mod recent;
 mod record;
 mod retention;
+mod roll;
+mod seats;
 mod staged;
 mod sweep;
 mod table;
@@ -32,9 +37,10 @@ use self::aim::Aims;
 use self::call::Rare;
 use self::command::{Command, Reply};
 use self::queue::Queue;
+use self::roll::Roll;
 use self::table::Table;
 use self::writer::{Counters, Writer};
-use crate::model::clock::Timestamp;
+use crate::model::clock::{Clock, Moment, Timestamp};
 use crate::model::id::{DeviceNumber, GroupName, MessageId, Receiver, Tag, TenantId, TopicName, UserId};
 use crate::model::log::{Head, LogId, Offset};
 use crate::model::presence;
@@ -49,6 +55,10 @@ use crate::store::{
 /// Longest collapse or idempotency key in bytes: they become part of keys of the database, which have a limit. Surfaces
 /// refuse long ones before, with words for the caller.
 pub const KEY_BYTES_MAX: usize = 4_096;
+
+/// What one member of a group counts for among the bytes of a call: more than it takes, because it takes so long to write.
+/// About ten calls with a thousand members each make a batch.
+const MEMBER_BYTES: usize = 800;
 
 /// How much memory the store may take, and how much may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +81,8 @@ pub struct Embedded {
     queue: Arc<Queue<Command>>,
     /// Audiences that readers share.
     aims: Arc<Aims>,
+    /// Who follows what, for audiences.
+    roll: Arc<Roll>,
     /// From the writer.
     counters: Arc<Counters>,
     /// Who hears from the writer of what was appended, once it is known.
@@ -92,14 +104,23 @@ impl Embedded {
         let counters = Arc::<Counters>::default();
         let listener = Arc::<OnceLock<_>>::default();
         let aims = Arc::<Aims>::default();
-        let shared = (Arc::clone(&aims), Arc::clone(&counters), Arc::clone(&listener));
-        let writer = Writer::new(table.clone(), limits.clone(), shared.0, shared.1, shared.2);
+        let clock = Clock::new();
+        let roll = Arc::new(Roll::read(&table)?);
+        let ((devices, bytes), took) = (roll.size(), clock.now().moment.since(Moment::ZERO));
+        tracing::info!(devices, bytes, ?took, "read who follows what");
+        let writer = Writer::new(
+            table.clone(),
+            limits.clone(),
+            (Arc::clone(&aims), Arc::clone(&roll)),
+            Arc::clone(&counters),
+            Arc::clone(&listener),
+        );
         let thread = thread::Builder::new().name("store".to_owned()).spawn({
             let queue = Arc::clone(&queue);
             move || writer.run(&queue)
         });
         let thread = thread.map_err(|error| Error::Failed(format!("the writing thread cannot start: {error}")))?;
-        Ok(Self { table, queue, aims, counters, listener, limits, writer: Mutex::new(Some(thread)) })
+        Ok(Self { table, queue, aims, roll, counters, listener, limits, writer: Mutex::new(Some(thread)) })
     }
 
     /// Queues a command now, which fixes its place, and waits for the answer later.
@@ -212,12 +233,15 @@ impl Store for Embedded {
         })
     }
 
-    fn follows(&self, _receiver: &Receiver) -> Answer<Follows> {
-        not_yet()
+    fn follows(&self, receiver: &Receiver) -> Answer<Follows> {
+        let receiver = receiver.clone();
+        self.read_with(move |table| follow::follows(&table.sight(), &receiver)?.ok_or(Error::UnknownDevice))
     }
 
-    fn describe(&self, _receiver: &Receiver, _attributes: BTreeMap<String, String>) -> Answer<()> {
-        not_yet()
+    fn describe(&self, receiver: &Receiver, attributes: BTreeMap<String, String>) -> Answer<()> {
+        let receiver = receiver.clone();
+        let bytes = attributes.iter().map(|(name, value)| name.len() + value.len() + 64).sum();
+        self.write_with(bytes, move |writer| writer.describe(&receiver, attributes))
     }
 
     fn dismiss(&self, _receiver: &Receiver, _messages: Vec<MessageId>, _now: Timestamp) -> Answer<u32> {
@@ -226,57 +250,62 @@ impl Store for Embedded {
 
     fn create_group(
         &self,
-        _tenant: &TenantId,
-        _name: GroupName,
-        _topics: Vec<TopicName>,
-        _now: Timestamp,
+        tenant: &TenantId,
+        name: GroupName,
+        topics: Vec<TopicName>,
+        now: Timestamp,
     ) -> Answer<Group> {
-        not_yet()
+        let tenant = tenant.clone();
+        self.write_with(0, move |writer| writer.create_group(&tenant, name, topics, now))
     }
 
-    fn group(&self, _tenant: &TenantId, _name: &GroupName) -> Answer<Option<Group>> {
-        not_yet()
+    fn group(&self, tenant: &TenantId, name: &GroupName) -> Answer<Option<Group>> {
+        let (tenant, name) = (tenant.clone(), name.clone());
+        self.read_with(move |table| groups::group(&table.sight(), &tenant, &name))
     }
 
-    fn groups(&self, _tenant: &TenantId, _after: Option<GroupName>, _most: usize) -> Answer<Vec<Group>> {
-        not_yet()
+    fn groups(&self, tenant: &TenantId, after: Option<GroupName>, most: usize) -> Answer<Vec<Group>> {
+        let tenant = tenant.clone();
+        self.read_with(move |table| groups::groups(&table.sight(), &tenant, after, most))
     }
 
-    fn remove_group(&self, _tenant: &TenantId, _name: &GroupName) -> Answer<()> {
-        not_yet()
+    fn remove_group(&self, tenant: &TenantId, name: &GroupName) -> Answer<()> {
+        let (tenant, name) = (tenant.clone(), name.clone());
+        self.write_with(0, move |writer| writer.remove_group(&tenant, &name))
     }
 
-    fn members(
-        &self,
-        _tenant: &TenantId,
-        _group: &GroupName,
-        _after: Option<UserId>,
-        _most: usize,
-    ) -> Answer<Vec<UserId>> {
-        not_yet()
+    fn members(&self, tenant: &TenantId, group: &GroupName, after: Option<UserId>, most: usize) -> Answer<Vec<UserId>> {
+        let (tenant, group) = (tenant.clone(), group.clone());
+        self.read_with(move |table| groups::members(&table.sight(), &tenant, &group, after, most))
     }
 
-    fn change_members(&self, _tenant: &TenantId, _change: MembersChange, _now: Timestamp) -> Answer<Changed> {
-        not_yet()
+    fn change_members(&self, tenant: &TenantId, change: MembersChange, now: Timestamp) -> Answer<Changed> {
+        let tenant = tenant.clone();
+        let bytes = (change.add.len() + change.remove.len()) * MEMBER_BYTES;
+        self.write_with(bytes, move |writer| writer.change_members(&tenant, change, now))
     }
 
     fn set_groups(
         &self,
-        _tenant: &TenantId,
-        _user: &UserId,
-        _groups: Vec<(GroupName, Vec<TopicName>)>,
-        _version: u64,
-        _now: Timestamp,
+        tenant: &TenantId,
+        user: &UserId,
+        groups: Vec<(GroupName, Vec<TopicName>)>,
+        version: u64,
+        now: Timestamp,
     ) -> Answer<()> {
-        not_yet()
+        let (tenant, user) = (tenant.clone(), user.clone());
+        let bytes = groups.len() * MEMBER_BYTES;
+        self.write_with(bytes, move |writer| writer.set_groups(&tenant, &user, groups, version, now))
     }
 
-    fn user(&self, _tenant: &TenantId, _user: &UserId) -> Answer<User> {
-        not_yet()
+    fn user(&self, tenant: &TenantId, user: &UserId) -> Answer<User> {
+        let (tenant, user) = (tenant.clone(), user.clone());
+        self.read_with(move |table| people::user(&table.sight(), &tenant, &user))
     }
 
-    fn set_quiet_hours(&self, _tenant: &TenantId, _user: &UserId, _hours: Option<QuietHours>) -> Answer<()> {
-        not_yet()
+    fn set_quiet_hours(&self, tenant: &TenantId, user: &UserId, hours: Option<QuietHours>) -> Answer<()> {
+        let (tenant, user) = (tenant.clone(), user.clone());
+        self.write_with(0, move |writer| writer.set_quiet_hours(&tenant, &user, hours))
     }
 
     fn set_topic(&self, tenant: &TenantId, topic: &TopicName, conflate: bool) -> Answer<()> {
@@ -285,17 +314,13 @@ impl Store for Embedded {
     }
 
     fn topic(&self, tenant: &TenantId, topic: &TopicName) -> Answer<Topic> {
-        let (tenant, topic) = (tenant.clone(), topic.clone());
-        self.read_with(move |table| {
-            let sight = table.sight();
-            let conflate = people::conflates(&sight, &tenant, &topic)?;
-            let head = read::head(&sight, &LogId::Topic(tenant, topic))?;
-            Ok(Topic { conflate, devices: 0, head })
-        })
+        let (tenant, topic, roll) = (tenant.clone(), topic.clone(), Arc::clone(&self.roll));
+        self.read_with(move |table| people::topic(&table.sight(), &roll, &tenant, topic))
     }
 
-    fn audience(&self, _tenant: &TenantId, _of: Of, _after: Option<DeviceNumber>, _most: usize) -> Answer<Audience> {
-        not_yet()
+    fn audience(&self, tenant: &TenantId, of: Of, after: Option<DeviceNumber>, most: usize) -> Answer<Audience> {
+        let (tenant, roll) = (tenant.clone(), Arc::clone(&self.roll));
+        self.read_with(move |table| people::audience(table, &roll, &tenant, &of, after, most))
     }
 
     fn cancel(

@@ -42,19 +42,19 @@ pub(super) fn devices(view: &impl View, tenant: &TenantId, user: &UserId) -> Res
     rows.map(|row| key::receiver_of(&row?.0)).collect()
 }
 
-/// The cursor of a device in a log that it follows.
-pub(super) fn cursor(view: &impl View, receiver: &Receiver, log: &LogId) -> Result<Option<Cursor>, Error> {
-    let bytes = view.get(&key::cursor(receiver, log))?;
-    bytes.map(|bytes| record::decode_cursor(&bytes)).transpose()
+/// The cursor of a device in its inbox.
+pub(super) fn cursor(view: &impl View, receiver: &Receiver, inbox: &LogId) -> Result<Option<Cursor>, Error> {
+    let bytes = view.get(&key::cursor(receiver, inbox))?;
+    Ok(bytes.map(|bytes| record::Follow::decode(&bytes)).transpose()?.map(|follow| follow.cursor))
 }
 
-/// All logs that a device follows with its cursors, the inbox first.
-pub(super) fn cursors(view: &impl View, receiver: &Receiver) -> Result<Vec<(LogId, Cursor)>, Error> {
+/// All that is recorded of how a device follows logs, the inbox first.
+pub(super) fn follows(view: &impl View, receiver: &Receiver) -> Result<Vec<(LogId, record::Follow)>, Error> {
     let prefix = key::cursors(receiver);
     let rows = view.prefix(&prefix);
     rows.map(|row| {
         let (key, value) = row?;
-        Ok((key::log_of(&key, prefix.len(), &receiver.tenant)?, record::decode_cursor(&value)?))
+        Ok((key::log_of(&key, prefix.len(), &receiver.tenant)?, record::Follow::decode(&value)?))
     })
     .collect()
 }

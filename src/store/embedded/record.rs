@@ -2,8 +2,10 @@
 //! not know where they are kept. Bytes that are not what was written give [`Error::Failed`], never a panic.
 
 mod entry;
+mod people;
 
 pub(super) use self::entry::{decode_entry, encode_entry};
+pub(super) use self::people::{Device, Follow, Group, User, decode_count, decode_holder, encode_count, encode_holder};
 use super::key;
 use crate::model::clock::Timestamp;
 use crate::model::cursor::Cursor;
@@ -125,30 +127,6 @@ impl Message {
     }
 }
 
-/// A device's record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Device {
-    /// When it last came or left.
-    pub(super) seen: Timestamp,
-    /// How many topics it follows.
-    pub(super) subscriptions: u32,
-}
-
-impl Device {
-    pub(super) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(12);
-        push(&mut out, self.seen.as_millis());
-        push(&mut out, self.subscriptions.into());
-        out
-    }
-
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        let mut input = Input { bytes, what: "device" };
-        let (seen, subscriptions) = (input.time()?, input.number32()?);
-        input.end(Self { seen, subscriptions })
-    }
-}
-
 /// A dead letter's record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Letter {
@@ -222,29 +200,26 @@ pub(super) fn decode_collapse(bytes: &[u8]) -> Result<MessageId, Error> {
     input.end(id)
 }
 
-/// A cursor's value: ranges and attempts as distances, so that a cursor is a few bytes long.
-pub(super) fn encode_cursor(cursor: &Cursor) -> Vec<u8> {
-    let mut out = Vec::with_capacity(24);
-    push(&mut out, cursor.epoch.0);
-    push(&mut out, cursor.settled.spans() as u64);
+/// A cursor: ranges and attempts as distances, so that it is a few bytes long.
+fn encode_cursor_to(out: &mut Vec<u8>, cursor: &Cursor) {
+    push(out, cursor.epoch.0);
+    push(out, cursor.settled.spans() as u64);
     let mut last = 0;
     for (from, upto) in cursor.settled.iter() {
-        push(&mut out, from - last);
-        push(&mut out, upto - from);
+        push(out, from - last);
+        push(out, upto - from);
         last = upto;
     }
     let mut last = 0;
     for (offset, attempts) in &cursor.attempts {
-        push(&mut out, offset.0 - last);
-        push(&mut out, (*attempts).into());
+        push(out, offset.0 - last);
+        push(out, (*attempts).into());
         last = offset.0;
     }
-    out
 }
 
-/// Reads a cursor's value.
-pub(super) fn decode_cursor(bytes: &[u8]) -> Result<Cursor, Error> {
-    let mut input = Input { bytes, what: "cursor" };
+/// Reads a cursor, which is all that is left.
+fn decode_cursor_from(mut input: Input<'_>) -> Result<Cursor, Error> {
     let mut cursor = Cursor { epoch: Epoch(input.number()?), settled: Ranges::default(), ..Cursor::default() };
     let mut last = 0;
     for _ in 0..input.number()? {
@@ -351,7 +326,7 @@ impl<'a> Input<'a> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Device, Fate, Letter, Log, Message, Repeat, decode_collapse, decode_cursor, encode_cursor};
+    use super::{Fate, Follow, Letter, Log, Message, Repeat, decode_collapse};
     use crate::model::clock::Timestamp;
     use crate::model::cursor::Cursor;
     use crate::model::id::{DeviceId, MessageId, TenantId, UserId};
@@ -374,16 +349,15 @@ mod tests {
             let settled = spans.into_iter().map(|(from, length)| (from, from.saturating_add(length))).collect();
             let attempts = attempts.into_iter().map(|(offset, count)| (Offset(offset), count)).collect();
             let cursor = Cursor { epoch: Epoch(epoch), settled, attempts };
-            prop_assert_eq!(decode_cursor(&encode_cursor(&cursor)).unwrap(), cursor);
+            let follow = Follow { own: true, cursor };
+            prop_assert_eq!(Follow::decode(&follow.encode()).unwrap(), follow);
         }
 
         #[test]
         fn any_bytes_are_refused_or_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
-            let _ = decode_cursor(&bytes);
             let _ = decode_collapse(&bytes);
             let _ = Log::decode(&bytes);
             let _ = Message::decode(&tenant(), ID, &bytes);
-            let _ = Device::decode(&bytes);
             let _ = Letter::decode(&bytes);
             let _ = Repeat::decode(&bytes);
         }
@@ -407,8 +381,6 @@ mod tests {
                 fate: [Fate::Standing, Fate::Replaced(time(a)), Fate::Trimmed(time(b))][which],
             };
             prop_assert_eq!(Message::decode(&tenant(), ID, &message.encode()).unwrap(), message);
-            let device = Device { seen: time(a), subscriptions: d };
-            prop_assert_eq!(Device::decode(&device.encode()).unwrap(), device);
             let letter = Letter { attempts: d, at: time(a), forget_at: time(b), reason: "no\0pe".to_owned() };
             prop_assert_eq!(Letter::decode(&letter.encode()).unwrap(), letter);
             let first = Appended {
@@ -421,9 +393,9 @@ mod tests {
 
     #[test]
     fn a_record_that_is_cut_or_too_long_is_damaged() {
-        let bytes = Device { seen: Timestamp::from_millis(1_000), subscriptions: 3 }.encode();
-        assert!(Device::decode(&bytes[..bytes.len() - 1]).is_err());
-        assert!(Device::decode(&[bytes.as_slice(), &[0]].concat()).is_err());
-        assert!(decode_cursor(&[1, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1]).is_err());
+        let bytes = Log { followers: 3, ..Log::default() }.encode();
+        assert!(Log::decode(&bytes[..bytes.len() - 1]).is_err());
+        assert!(Log::decode(&[bytes.as_slice(), &[0]].concat()).is_err());
+        assert!(Follow::decode(&[1, 1, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1]).is_err());
     }
 }

@@ -77,9 +77,13 @@ impl Writer {
         Ok(())
     }
 
-    /// A device has one key, which is looked at twice within the longest absence: opening a device need not move it,
+    /// A device has one key (the seat of a user that left its groups has another), which is looked at twice within the longest absence: opening a device need not move it,
     /// and one that is open all the time is noted as seen before a crash could make it look absent.
     fn sweep_device(&mut self, target: &[u8], now: Timestamp, swept: &mut Swept) -> Result<usize, Error> {
+        if target.first() == Some(&key::USER) {
+            swept.forgotten += u64::from(self.sweep_seat(target, now)?);
+            return Ok(1);
+        }
         let receiver = key::receiver_of(target)?;
         let Some(mut device) = read::device(&self.staged, &receiver)? else { return Ok(0) };
         let absence_max = self.limits.device_absence_max;
@@ -91,7 +95,7 @@ impl Writer {
             device.seen + absence_max
         } else {
             swept.forgotten += 1;
-            return self.forget_device(&receiver);
+            return self.forget_device(&receiver, now);
         };
         // Never at the key that is being removed.
         self.put_due(look_again.max(Timestamp::from_millis(now.as_millis() + 1)), Purpose::Absence, target);

@@ -19,7 +19,10 @@ use super::{key, record};
 use crate::store::Error;
 
 /// A key and its value.
-pub(super) type Row = Result<(Slice, Slice), Error>;
+pub(super) type Pair = (Slice, Slice);
+
+/// The same, or why it cannot be read.
+pub(super) type Row = Result<Pair, Error>;
 
 /// Rows by key.
 pub(super) type Rows<'a> = Box<dyn Iterator<Item = Row> + 'a>;

@@ -14,14 +14,17 @@ use super::command::{Breakage, Command};
 use super::table::Table;
 use super::{Bounds, Embedded, KEY_BYTES_MAX, key};
 use crate::model::clock::Timestamp;
+use crate::model::condition::Condition;
 use crate::model::cursor::Cursor;
-use crate::model::id::{DeviceId, MessageId, Receiver, TenantId, TopicName, UserId};
+use crate::model::id::{DeviceId, GroupName, MessageId, Receiver, TenantId, TopicName, UserId};
 use crate::model::log::{LogId, Offset};
 use crate::model::message::{Durability, Urgency};
 use crate::model::ranges::Ranges;
 use crate::store::contract::{Place, contract};
 use crate::store::open::{Options, open};
-use crate::store::{Announced, Append, Commit, Dead, Error, Idempotency, Limits, Listener, Store};
+use crate::store::{
+    Announced, Append, Commit, Dead, Error, Idempotency, Limits, Listener, MembersChange, Store, Wishes,
+};
 
 impl Place for TempDir {
     fn open(&self, limits: Limits) -> Arc<dyn Store> {
@@ -50,7 +53,7 @@ fn push(number: u8, durability: Durability) -> Append {
         idempotency: None,
         durability,
         body: Bytes::from(vec![number; 200]),
-        wishes: crate::store::Wishes::default(),
+        wishes: Wishes::default(),
     }
 }
 
@@ -291,12 +294,30 @@ async fn nothing_is_left_when_all_is_over() {
         let (receiver, cursors, dead) = (receiver.clone(), cursors.clone(), dead.clone());
         store.commit(Commit { receiver, cursors, dead, reports: Vec::new() }).await.unwrap();
     }
+    let (group, bob) = (GroupName::new("staff").unwrap(), UserId::new("bob").unwrap());
+    let both = vec![bob.clone(), receiver.user.clone()];
+    let change = |add: &[UserId], remove: &[UserId]| {
+        let (add, remove, arises) = (add.to_vec(), remove.to_vec(), vec![news.clone()]);
+        store.change_members(&tenant, MembersChange { group: group.clone(), add, remove, arises }, Timestamp::ZERO)
+    };
+    change(&both, &[]).await.unwrap();
+    store.describe(&receiver, [("platform".to_owned(), "ios".to_owned())].into()).await.unwrap();
+    let wishes = Wishes { condition: Condition::parse("'news' in topics").ok(), ..Wishes::default() };
+    let broadcast = LogId::Broadcast(tenant.clone());
+    let append = Append { log: broadcast.clone(), wishes, ..push(10, Durability::Relaxed) };
+    assert_eq!(store.append(append).await.unwrap().audience, Some(2));
+    store.set_quiet_hours(&tenant, &bob, None).await.unwrap();
+    change(&[], &both).await.unwrap();
+    store.remove_group(&tenant, &group).await.unwrap();
     store.leave(&receiver, Timestamp::ZERO).await.unwrap();
     // A step may put something that is over as well; the next one finds it.
     let late = Timestamp::from_millis(u64::MAX / 2);
     while store.sweep(late).await.unwrap().more {}
     let rows = store.table.latest_range(&[0], &[255]);
-    assert_eq!(rows.map(|row| row.unwrap().0.to_vec()).collect::<Vec<_>>(), [key::FORMAT.to_vec()]);
+    // Numbers are never given again, and places in the broadcast log stay ones of its only life.
+    let kept = [key::FORMAT.to_vec(), key::log(&broadcast), key::numbers(&tenant)];
+    assert_eq!(rows.map(|row| row.unwrap().0.to_vec()).collect::<Vec<_>>(), kept);
+    assert_eq!(store.roll.size().0, 0);
 }
 
 #[tokio::test]

@@ -14,10 +14,10 @@ use super::queue::Queue;
 use super::recent::Recent;
 use super::record;
 use super::retention::Full;
+use super::roll::Roll;
 use super::staged::Staged;
 use super::table::Table;
 use crate::model::clock::Timestamp;
-use crate::model::cursor::Cursor;
 use crate::model::id::Receiver;
 use crate::model::log::LogId;
 use crate::store::{Announced, Appended, Error, Limits, Listener, lost};
@@ -52,11 +52,13 @@ pub(super) struct Writer {
     /// Records of logs that pushes went to lately, as they are with the changes of this batch.
     pub(super) logs: Recent<record::Log>,
     /// Cursors that were committed lately, the same way.
-    pub(super) cursors: Recent<Cursor>,
+    pub(super) cursors: Recent<record::Follow>,
     /// Bounds to keep.
     pub(super) limits: Limits,
     /// For readers: audiences of broadcast entries.
     pub(super) aims: Arc<Aims>,
+    /// Who follows what and is like what, as it is with the changes of this batch.
+    pub(super) roll: Arc<Roll>,
     /// Devices that are open now, with how many times: a sweep does not take them for absent.
     pub(super) present: HashMap<Receiver, u32>,
     /// Inboxes that were found full, and what is known of them. Only spares work; see `retention.rs`.
@@ -103,7 +105,7 @@ impl Writer {
     pub(super) fn new(
         table: Table,
         limits: Limits,
-        aims: Arc<Aims>,
+        (aims, roll): (Arc<Aims>, Arc<Roll>),
         counters: Arc<Counters>,
         listener: Arc<OnceLock<Arc<dyn Listener>>>,
     ) -> Self {
@@ -113,6 +115,7 @@ impl Writer {
             cursors: Recent::new(RECENT_MAX),
             limits,
             aims,
+            roll,
             present: HashMap::new(),
             full: HashMap::new(),
             random: Rng::new(),
