@@ -291,6 +291,7 @@ fn node_options(config: &Config) -> node::Options {
             ttl_default: message.ttl,
             ttl_max: message.ttl_max,
         },
+        group_topics: config.groups.topics.clone(),
         connections_max: config.limits.connections_max,
         user_connections_max: u32::try_from(config.limits.connections_per_user_max).unwrap_or(u32::MAX),
         presence: node::presence::Options {
@@ -341,6 +342,7 @@ mod tests {
         assert_eq!(node.delivery, delivery::options::Options::default());
         assert_eq!(node.push, node::push::Limits::default());
         assert_eq!(node.presence, node::presence::Options::default());
+        assert_eq!(node.group_topics, node::Options::default().group_topics);
         let defaults = node::Options::default();
         assert_eq!(
             (node.connections_max, node.user_connections_max),

@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 use tracing_subscriber::EnvFilter;
 
 use crate::auth::ApiKey;
+use crate::model::rule::TopicRule;
 
 /// A value as it was given, before anybody knows what it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -231,6 +232,23 @@ impl Kind for Words {
     }
 }
 
+/// The rule that tells which topics a group maps to.
+pub(super) struct Rule;
+
+impl Kind for Rule {
+    type Value = TopicRule;
+    const EXPECTED: &'static str = "1 to 16 names of topics with {group} for the group's name, in TOML [\"{group}\", \"all\"], elsewhere {group},all";
+
+    fn read(raw: &Raw) -> Result<TopicRule, Expected> {
+        let items = Words::items(raw).ok_or(Self::EXPECTED)?;
+        TopicRule::new(items).map_err(|error| format!("{} ({error})", Self::EXPECTED).into())
+    }
+
+    fn write(value: &TopicRule) -> Json {
+        Json::from(value.as_slice())
+    }
+}
+
 /// API keys.
 pub(super) struct Keys;
 
@@ -305,7 +323,7 @@ impl Kind for LogFormat {
 mod tests {
     use std::time::Duration;
 
-    use super::{Address, Count, Filter, Keys, Kind, OptionalFile, Raw, Size, Span, Switch, Words};
+    use super::{Address, Count, Filter, Keys, Kind, OptionalFile, Raw, Rule, Size, Span, Switch, Words};
 
     fn text(text: &str) -> Raw {
         Raw::Text(text.to_owned())
@@ -345,6 +363,16 @@ mod tests {
         assert!(Words::read(&Raw::Other("table")).is_err());
         assert!(Filter::read(&text("info,=nonsense=")).is_err());
         assert!(Filter::read(&text("info,pushline::store=debug")).is_ok());
+    }
+
+    #[test]
+    fn a_rule_is_a_list_of_topics() {
+        let rule = Rule::read(&text("group.{group}, all")).unwrap();
+        assert_eq!(Rule::write(&rule).to_string(), r#"["group.{group}","all"]"#);
+        assert_eq!(Rule::read(&Raw::List(vec!["group.{group}".into(), "all".into()])), Ok(rule));
+        for bad in [text(""), text("{user}"), Raw::Boolean(true), Raw::List(vec!["a b".into()])] {
+            assert!(Rule::read(&bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

@@ -9,9 +9,10 @@ use serde_json::Value as Json;
 
 use crate::auth::ApiKey;
 use crate::config::kind::{
-    Address, Count, Expected, Filter, Folder, Format, Keys, Kind, LogFormat, OptionalFile, Raw, Size, Span, Switch,
-    Words,
+    Address, Count, Expected, Filter, Folder, Format, Keys, Kind, LogFormat, OptionalFile, Raw, Rule, Size, Span,
+    Switch, Words,
 };
+use crate::model::rule::TopicRule;
 use crate::store;
 
 /// One option of [`OPTIONS`].
@@ -238,6 +239,12 @@ options! {
         ttl: Duration as Span = "28days" in "1s"..="28days";
         /// Longest time to live; longer ones are shortened, and the answer says so.
         ttl_max: Duration as Span = "28days" in "1s"..="28days";
+    }
+
+    /// Groups of users.
+    groups: Groups {
+        /// Topics that the members of a group follow when the group names none itself. `{group}` stands for its name.
+        topics: TopicRule as Rule = "{group}";
     }
 
     /// What one peer, and all of them, may take.

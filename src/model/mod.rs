@@ -14,5 +14,6 @@ pub mod presence;
 pub mod quiet;
 pub mod ranges;
 pub mod receipt;
+pub mod rule;
 pub mod set;
 pub mod webhook;

@@ -8,6 +8,7 @@ pub mod cores;
 mod hub;
 pub mod link;
 mod mailbox;
+pub mod people;
 pub mod presence;
 pub mod push;
 pub mod upkeep;
@@ -25,6 +26,7 @@ use crate::metrics::Metrics;
 use crate::model::clock::Clock;
 use crate::model::fault::{Code, Fault};
 use crate::model::id::{MessageId, TenantId};
+use crate::model::rule::TopicRule;
 use crate::node::cores::Cores;
 use crate::node::hub::Hub;
 use crate::node::presence::Board;
@@ -39,6 +41,8 @@ pub struct Options {
     pub delivery: DeliveryOptions,
     /// About pushes.
     pub push: push::Limits,
+    /// Topics of groups that name none.
+    pub group_topics: TopicRule,
     /// Devices connected at once; more are refused at `Open`.
     pub connections_max: usize,
     /// Devices of one user connected at once; more are refused at `Open`.
@@ -52,6 +56,7 @@ impl Default for Options {
         Self {
             delivery: DeliveryOptions::default(),
             push: push::Limits::default(),
+            group_topics: TopicRule::default(),
             connections_max: 15_000,
             user_connections_max: 64,
             presence: presence::Options::default(),
@@ -64,6 +69,8 @@ pub struct Node {
     clock: Clock,
     delivery: Arc<DeliveryOptions>,
     limits: push::Limits,
+    /// Topics of groups that name none.
+    group_topics: TopicRule,
     authority: Authority,
     store: Arc<dyn Store>,
     bus: Arc<dyn Bus>,
@@ -100,6 +107,7 @@ impl Node {
             clock,
             delivery: Arc::new(options.delivery),
             limits: options.push,
+            group_topics: options.group_topics,
             authority,
             store,
             bus,

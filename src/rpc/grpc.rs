@@ -10,7 +10,7 @@ use futures_util::stream::BoxStream;
 use crate::model::fault::{Code, Fault};
 use crate::rpc::call::{Call, refusal, tenant};
 use crate::rpc::intake::Intake;
-use crate::rpc::stream::{Answers, Ask};
+use crate::rpc::stream::{Answers, Ask, Pushes};
 use crate::rpc::{fault, grpc_answer, many_users};
 use crate::wire::pb;
 use crate::wire::pb::backend_server::{Backend, BackendServer};
@@ -83,12 +83,12 @@ impl Backend for Service {
         let tenant = tenant(&request)?;
         let asks = request.into_inner().map(|ask| match ask {
             Ok(pb::PushStreamRequest { reference, push }) => {
-                let push = push.ok_or_else(|| Fault::new(Code::Malformed, "push is missing"));
-                Ok(Ask { reference: Some(reference), push })
+                let request = push.ok_or_else(|| Fault::new(Code::Malformed, "push is missing"));
+                Ok(Ask { reference: Some(reference), request })
             }
             Err(status) => Err(fault::from_status(&status, Code::PayloadTooLarge)),
         });
-        let answers = Answers::new(self.intake.clone(), tenant, asks);
+        let answers = Answers::new(self.intake.clone(), tenant, asks, Pushes);
         let answers = answers.map(|answer| answer.map(grpc_answer::answer).map_err(|fault| fault::to_status(&fault)));
         Ok(tonic::Response::new(answers.boxed()))
     }

@@ -28,7 +28,7 @@ pub(super) fn accepted(accepted: Accepted) -> pb::PushResponse {
 }
 
 /// The answer to a push of a stream.
-pub(super) fn answer(answer: Answer) -> pb::PushStreamResponse {
+pub(super) fn answer(answer: Answer<Accepted>) -> pb::PushStreamResponse {
     use pb::push_stream_response::Outcome as Told;
     let outcome = match answer.outcome {
         Ok(answer) => Told::Accepted(accepted(answer)),

@@ -9,17 +9,18 @@ use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::{BufMut, Bytes, BytesMut};
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
 use crate::model::fault::{Code, Fault};
+use crate::model::id::TenantId;
 use crate::node::push::Accepted;
 use crate::rpc::intake::Intake;
 use crate::rpc::lines::Lines;
 use crate::rpc::query::Query;
-use crate::rpc::stream::{Answer, Answers, Ask};
+use crate::rpc::stream::{Answer, Answers, Ask, Pushes};
 use crate::rpc::{fault, json_answer, json_request, many_users};
 use crate::wire::pb;
 
@@ -92,28 +93,48 @@ async fn try_push_users(intake: &Intake, request: Request) -> Result<Vec<many_us
 
 /// Pushes of a stream are read and answered at the same time.
 async fn push_stream(State(intake): State<Intake>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let media = check_media(&parts.headers, &["application/x-ndjson", "application/ndjson", "application/jsonl"]);
-    let tenant = match intake.tenant(&parts.headers).and_then(|tenant| media.map(|()| tenant)) {
-        Ok(tenant) => tenant,
-        Err(fault) => {
-            intake.drain_stream(body).await;
-            return fault::to_response(&intake.refused(fault));
-        }
+    let (tenant, lines) = match read_lines(&intake, request, body_bytes_max(&intake)).await {
+        Ok(read) => read,
+        Err(fault) => return fault::to_response(&intake.refused(fault)),
     };
-    let asks = Lines::new(body, body_bytes_max(&intake)).map(|line| {
+    let asks = lines.map(|line| {
         let (number, line) = line?;
         let (reference, push) = json_request::line(&line);
         // The place within the line is told by the reader, which does not know the line's own.
         let place = |fault: Fault| Fault::new(fault.code, format!("line {number}: {}", fault.words));
-        Ok(Ask { reference, push: push.map_err(place) })
+        Ok(Ask { reference, request: push.map_err(place) })
     });
+    answer_lines(Answers::new(intake, tenant, asks, Pushes).map(|answer| answer.map(stream_line)))
+}
+
+/// The lines of a stream, and whose key it carries.
+///
+/// # Errors
+/// Why the stream is refused as a whole.
+pub(super) async fn read_lines(
+    intake: &Intake,
+    request: Request,
+    line_bytes_max: usize,
+) -> Result<(TenantId, Lines), Fault> {
+    let (parts, body) = request.into_parts();
+    let media = check_media(&parts.headers, &["application/x-ndjson", "application/ndjson", "application/jsonl"]);
+    match intake.tenant(&parts.headers).and_then(|tenant| media.map(|()| tenant)) {
+        Ok(tenant) => Ok((tenant, Lines::new(body, line_bytes_max))),
+        Err(fault) => {
+            intake.drain_stream(body).await;
+            Err(fault)
+        }
+    }
+}
+
+/// Answers in lines as they come; a stream that failed says so in its last one.
+pub(super) fn answer_lines(answers: impl Stream<Item = Result<Value, Fault>> + Send + 'static) -> Response {
     // What is ready together travels together.
-    let answers = Answers::new(intake, tenant, asks).ready_chunks(ANSWERS_PER_CHUNK);
-    let lines = answers.map(|chunk| {
+    let lines = answers.ready_chunks(ANSWERS_PER_CHUNK).map(|chunk| {
         let mut lines = BytesMut::new();
         for answer in chunk {
-            lines.extend_from_slice(stream_line(answer).to_string().as_bytes());
+            let line = answer.unwrap_or_else(|fault| json!({ "ended": fault::to_json(&fault) }));
+            lines.extend_from_slice(line.to_string().as_bytes());
             lines.put_u8(b'\n');
         }
         Ok::<Bytes, Infallible>(lines.freeze())
@@ -122,11 +143,7 @@ async fn push_stream(State(intake): State<Intake>, request: Request) -> Response
     ([(CONTENT_TYPE, ndjson)], Body::from_stream(lines)).into_response()
 }
 
-fn stream_line(answer: Result<Answer, Fault>) -> Value {
-    let Answer { reference, outcome } = match answer {
-        Ok(answer) => answer,
-        Err(fault) => return json!({ "ended": fault::to_json(&fault) }),
-    };
+fn stream_line(Answer { reference, outcome }: Answer<Accepted>) -> Value {
     let mut line = match outcome {
         Ok(accepted) => json!({ "accepted": json_answer::accepted(&accepted) }),
         Err(fault) => json!({ "error": fault::to_json(&fault) }),

@@ -69,7 +69,7 @@ impl Stream for Lines {
             let line = this.cut();
             if line.as_ref().map_or(this.held.len(), Bytes::len) > this.limit {
                 let number = this.number + u64::from(line.is_none());
-                let words = format!("line {number} is longer than the {} bytes that a push may take", this.limit);
+                let words = format!("line {number} is longer than the {} bytes that it may take", this.limit);
                 return this.fail(Code::RequestTooLarge, words);
             }
             match line {

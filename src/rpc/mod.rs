@@ -1,9 +1,13 @@
 //! The backend-facing listener: gRPC, its HTTP/JSON twin, and the probes of operators, on one port. It checks and
 //! translates; what becomes of a push is the node's.
 
+mod audience;
+mod audience_grpc;
+mod audience_http;
 mod call;
 mod draft;
 mod fault;
+mod groups;
 mod grpc;
 mod grpc_answer;
 mod health;
@@ -16,8 +20,11 @@ mod json_time;
 mod lines;
 mod linger;
 mod many_users;
+mod members;
+mod names;
 mod query;
 mod stream;
+mod users;
 
 use std::io;
 use std::pin::pin;
@@ -220,6 +227,8 @@ impl Server {
 fn router(intake: Intake) -> Router {
     grpc::router(intake.clone())
         .merge(http::router(intake.clone()))
+        .merge(audience_grpc::router(intake.clone()))
+        .merge(audience_http::router(intake.clone()))
         .merge(health::router(intake.clone()))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)

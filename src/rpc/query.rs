@@ -36,6 +36,17 @@ impl Query {
         Some(self.0.swap_remove(at).1)
     }
 
+    /// A whole number; `None` when it is not there.
+    ///
+    /// # Errors
+    /// When it is no number, or one that is too large.
+    pub(super) fn whole<T: std::str::FromStr>(&mut self, name: &str) -> Result<Option<T>, Fault> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        let number = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+        let words = || format!("?{name} must be a whole number, and not beyond all bounds");
+        number.ok_or_else(|| Fault::new(Code::Malformed, words())).map(Some)
+    }
+
     /// True or false; false when it is not there, true when it has no value.
     ///
     /// # Errors
@@ -62,9 +73,12 @@ mod tests {
     fn what_is_asked_is_read_and_unescaped() {
         let mut query = read("/v1/x?after=a%2Bb%20c&limit=10&silently").expect("a query");
         assert_eq!(query.text("after").as_deref(), Some("a+b c"));
-        assert_eq!(query.switch("silently"), Ok(true));
+        assert_eq!((query.whole::<u32>("limit"), query.switch("silently")), (Ok(Some(10)), Ok(true)));
         let mut none = read("/v1/x").expect("no query");
-        assert_eq!((none.text("after"), none.switch("silently")), (None, Ok(false)));
+        assert_eq!(
+            (none.text("after"), none.whole::<u32>("limit"), none.switch("silently")),
+            (None, Ok(None), Ok(false))
+        );
     }
 
     #[test]
@@ -74,6 +88,10 @@ mod tests {
         {
             let fault = read(path).err().expect(path);
             assert!(fault.code == Code::Malformed && fault.words.contains(words), "{path}: {fault}");
+        }
+        for path in ["/?limit=", "/?limit=-1", "/?limit=1.5", "/?limit=99999999999", "/?limit=x"] {
+            let refused = read(path).expect(path).whole::<u32>("limit").expect_err(path);
+            assert!(refused.words.starts_with("?limit must be a whole number"), "{path}: {refused}");
         }
         assert!(read("/?silently=perhaps").expect("a query").switch("silently").is_err());
     }

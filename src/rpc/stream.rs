@@ -1,4 +1,4 @@
-//! A stream of pushes and the stream of their answers: any number of asks in, answers out in the same order. It knows
+//! A stream of requests and the stream of their answers: any number of asks in, answers out in the same order. It knows
 //! neither gRPC nor JSON.
 //!
 //! It reads only while it is polled for answers, and it is polled only while the peer takes them: a peer that does not
@@ -17,40 +17,92 @@ use crate::node::push::{Accepted, Pushing};
 use crate::rpc::intake::Intake;
 use crate::wire::pb;
 
-/// One push of a stream.
-pub(super) struct Ask {
+/// One request of a stream.
+pub(super) struct Ask<R> {
     /// The caller's own mark; comes back in the answer.
     pub(super) reference: Option<u64>,
-    /// The push, or why it cannot be read. The stream goes on after such a one.
-    pub(super) push: Result<pb::PushRequest, Fault>,
+    /// The request, or why it cannot be read. The stream goes on after such a one.
+    pub(super) request: Result<R, Fault>,
 }
 
-/// The answer to one push of a stream.
-pub(super) struct Answer {
+/// The answer to one request of a stream.
+pub(super) struct Answer<T> {
     /// As in the ask.
     pub(super) reference: Option<u64>,
     /// What became of it.
-    pub(super) outcome: Result<Accepted, Fault>,
+    pub(super) outcome: Result<T, Fault>,
 }
 
-/// A push under way.
-struct Outstanding {
+/// What is done with each request of a stream.
+pub(super) trait Work {
+    /// A request.
+    type Request;
+    /// What it is answered with.
+    type Done;
+    /// The answer to come. The one that was begun first ends first.
+    type Doing: Future<Output = Result<Self::Done, Fault>> + Unpin;
+
+    /// Requests of one stream that may be under way. Full: no more is read.
+    const UNDER_WAY_MAX: usize;
+
+    /// Bytes that a request holds while it is under way, about.
+    fn bytes(request: &Self::Request) -> usize;
+
+    /// Begins with a request, or takes note that it could not be read.
+    ///
+    /// # Errors
+    /// Why it was refused at once.
+    fn begin(
+        &self,
+        intake: &Intake,
+        tenant: &TenantId,
+        request: Result<Self::Request, Fault>,
+    ) -> Result<Self::Doing, Fault>;
+}
+
+/// The pushes of a stream.
+pub(super) struct Pushes;
+
+impl Work for Pushes {
+    type Request = pb::PushRequest;
+    type Done = Accepted;
+    type Doing = Pushing;
+
+    const UNDER_WAY_MAX: usize = 1024;
+
+    fn bytes(request: &pb::PushRequest) -> usize {
+        request.payload.len()
+    }
+
+    fn begin(
+        &self,
+        intake: &Intake,
+        tenant: &TenantId,
+        request: Result<pb::PushRequest, Fault>,
+    ) -> Result<Pushing, Fault> {
+        intake.push(tenant, request)
+    }
+}
+
+/// A request under way.
+struct Outstanding<D> {
     /// As in the ask.
     reference: Option<u64>,
-    /// Bytes of its payload.
+    /// Bytes that it holds.
     bytes: usize,
     /// Its answer to come, or why it was refused at once.
-    push: Result<Pushing, Fault>,
+    doing: Result<D, Fault>,
 }
 
 /// Answers in the order of their asks. An `Err` is the last item: the stream itself failed, after what came before.
-pub(super) struct Answers<S> {
+pub(super) struct Answers<S, W: Work> {
     intake: Intake,
     tenant: TenantId,
     asks: S,
-    /// Pushes under way, in order.
-    outstanding: VecDeque<Outstanding>,
-    /// Bytes of the payloads under way.
+    work: W,
+    /// Requests under way, in order.
+    outstanding: VecDeque<Outstanding<W::Doing>>,
+    /// Bytes that they hold.
     outstanding_bytes: usize,
     /// Ready when the listener stops.
     stopped: BoxFuture<'static, ()>,
@@ -60,14 +112,18 @@ pub(super) struct Answers<S> {
     done: bool,
 }
 
-impl<S: Stream<Item = Result<Ask, Fault>> + Unpin> Answers<S> {
+// Nothing in it is pinned in place.
+impl<S, W: Work> Unpin for Answers<S, W> {}
+
+impl<W: Work, S: Stream<Item = Result<Ask<W::Request>, Fault>> + Unpin> Answers<S, W> {
     /// The answers to `asks`.
-    pub(super) fn new(intake: Intake, tenant: TenantId, asks: S) -> Self {
+    pub(super) fn new(intake: Intake, tenant: TenantId, asks: S, work: W) -> Self {
         let stopped = Box::pin(intake.stop.clone().cancelled_owned());
         Self {
             intake,
             tenant,
             asks,
+            work,
             outstanding: VecDeque::new(),
             outstanding_bytes: 0,
             stopped,
@@ -76,23 +132,23 @@ impl<S: Stream<Item = Result<Ask, Fault>> + Unpin> Answers<S> {
         }
     }
 
-    /// Starts the pushes that have arrived, as far as the bounds allow. True when more may be there already.
+    /// Begins with what has arrived, as far as the bounds allow. True when more may be there already.
     fn read(&mut self, context: &mut Context<'_>) -> bool {
         if self.end.is_none() && self.stopped.as_mut().poll(context).is_ready() {
-            let words = "the gateway is being drained; what was answered with an id is kept, push the rest elsewhere";
+            let words = "the gateway is being drained; what was answered as done is kept, send the rest elsewhere";
             self.end = Some(Err(Fault::new(Code::Draining, words)));
         }
         for _ in 0..READS_PER_TURN {
-            let full = self.outstanding.len() >= OUTSTANDING_MAX || self.outstanding_bytes >= OUTSTANDING_BYTES_MAX;
+            let full = self.outstanding.len() >= W::UNDER_WAY_MAX || self.outstanding_bytes >= OUTSTANDING_BYTES_MAX;
             if self.end.is_some() || full {
                 return false;
             }
             match Pin::new(&mut self.asks).poll_next(context) {
                 Poll::Ready(Some(Ok(ask))) => {
-                    let bytes = ask.push.as_ref().map_or(0, |push| push.payload.len());
+                    let bytes = ask.request.as_ref().map_or(0, W::bytes);
                     self.outstanding_bytes += bytes;
-                    let push = self.intake.push(&self.tenant, ask.push);
-                    self.outstanding.push_back(Outstanding { reference: ask.reference, bytes, push });
+                    let doing = self.work.begin(&self.intake, &self.tenant, ask.request);
+                    self.outstanding.push_back(Outstanding { reference: ask.reference, bytes, doing });
                 }
                 Poll::Ready(Some(Err(fault))) => self.end = Some(Err(fault)),
                 Poll::Ready(None) => self.end = Some(Ok(())),
@@ -102,14 +158,14 @@ impl<S: Stream<Item = Result<Ask, Fault>> + Unpin> Answers<S> {
         true
     }
 
-    /// The oldest push's answer; `None` when no push is under way.
+    /// The oldest request's answer; `None` when none is under way.
     ///
     /// Only the oldest is polled. The store answers in the order of its queue, so the others have nothing to tell before
-    /// it, and the task wakes once for all that one flush brought to disk, not once a push.
-    fn answer(&mut self, context: &mut Context<'_>) -> Poll<Option<Answer>> {
+    /// it, and the task wakes once for all that one flush brought to disk, not once a request.
+    fn answer(&mut self, context: &mut Context<'_>) -> Poll<Option<Answer<W::Done>>> {
         let Some(oldest) = self.outstanding.front_mut() else { return Poll::Ready(None) };
-        let outcome = match &mut oldest.push {
-            Ok(pushing) => ready!(Pin::new(pushing).poll(context)),
+        let outcome = match &mut oldest.doing {
+            Ok(doing) => ready!(Pin::new(doing).poll(context)),
             Err(fault) => Err(fault.clone()),
         };
         let (reference, bytes) = (oldest.reference, oldest.bytes);
@@ -119,8 +175,8 @@ impl<S: Stream<Item = Result<Ask, Fault>> + Unpin> Answers<S> {
     }
 }
 
-impl<S: Stream<Item = Result<Ask, Fault>> + Unpin> Stream for Answers<S> {
-    type Item = Result<Answer, Fault>;
+impl<W: Work, S: Stream<Item = Result<Ask<W::Request>, Fault>> + Unpin> Stream for Answers<S, W> {
+    type Item = Result<Answer<W::Done>, Fault>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
@@ -150,10 +206,8 @@ impl<S: Stream<Item = Result<Ask, Fault>> + Unpin> Stream for Answers<S> {
     }
 }
 
-/// Pushes of one stream that may be under way. Full: no more is read.
-const OUTSTANDING_MAX: usize = 1024;
-/// Bytes of payloads of one stream that may be under way. Full: no more is read. A guess: many times what a disk takes
-/// between two flushes.
+/// Bytes that the requests of one stream that are under way may hold. Full: no more is read. A guess: many times what a
+/// disk takes between two flushes.
 const OUTSTANDING_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Pushes started in one turn, so that no stream starves the others. A guess.
+/// Requests begun in one turn, so that no stream starves the others. A guess.
 const READS_PER_TURN: usize = 64;
