@@ -11,8 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::cli::access::read_roots;
 use crate::cli::options::Secret;
-use crate::cli::push::read_roots;
 use crate::cli::style::{DIM, LITERAL, Output};
 use crate::client::{Client, Error, Options, Phase, Push, Session, Status};
 use crate::model::clock::{Clock, Timestamp};

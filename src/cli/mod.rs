@@ -1,16 +1,34 @@
 //! The command line: what is typed, and which command does it. It holds no logic of the gateway.
 
+pub mod access;
+mod audience;
+mod bar;
+mod cancel;
+mod caret;
 mod certs;
 mod config;
 pub mod demo;
+mod group;
 pub mod listen;
 mod load;
 mod load_report;
+mod moment;
 pub mod options;
+mod presence;
 pub mod push;
+mod receipts;
+mod resume;
 pub mod serve;
 pub mod style;
+mod table;
+mod tag;
 mod token;
+mod topic;
+mod trace;
+mod twin;
+mod user;
+mod users;
+mod webhook;
 
 use std::ffi::OsString;
 use std::io;
@@ -43,6 +61,16 @@ enum Command {
     Serve(serve::Arguments),
     /// Enqueue one push.
     Push(push::Arguments),
+    Audience(audience::Arguments),
+    Group(group::Arguments),
+    User(user::Arguments),
+    Topic(topic::Arguments),
+    Cancel(cancel::Arguments),
+    Receipts(receipts::Arguments),
+    Tag(tag::Arguments),
+    Trace(trace::Arguments),
+    Presence(presence::Arguments),
+    Webhook(webhook::Arguments),
     /// Connect as a device and print what is pushed.
     Listen(listen::Arguments),
     Load(load::Arguments),
@@ -80,6 +108,16 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Demo(arguments) => demo::run(arguments, output),
         Command::Serve(arguments) => serve::run(arguments, output),
         Command::Push(arguments) => push::run(arguments, output),
+        Command::Audience(arguments) => audience::run(arguments, output),
+        Command::Group(arguments) => group::run(arguments, output),
+        Command::User(arguments) => user::run(arguments, output),
+        Command::Topic(arguments) => topic::run(arguments, output),
+        Command::Cancel(arguments) => cancel::run(arguments, output),
+        Command::Receipts(arguments) => receipts::run(arguments, output),
+        Command::Tag(arguments) => tag::run(arguments, output),
+        Command::Trace(arguments) => trace::run(arguments, output),
+        Command::Presence(arguments) => presence::run(arguments, output),
+        Command::Webhook(arguments) => webhook::run(arguments, output),
         Command::Listen(arguments) => listen::run(arguments, output),
         Command::Load(arguments) => load::run(arguments, output),
         Command::LoadCrew => load::run_child(),
@@ -118,6 +156,7 @@ Examples:
   pushline demo                              all of it at work, in a few seconds
   pushline serve                             a gateway for this machine
   pushline token --user ada --device phone   a token for one device, valid for a day
+  pushline push --user ada 'hello'           a push; `pushline trace ID` tells what became of it
   pushline load fanout --connections 5000    a crowd against it: how fast, how dear, nothing lost
   pushline certs --name push.example.org     a development certificate in certs/
   pushline config > pushline.toml            every option, explained, ready to edit

@@ -97,6 +97,14 @@ impl Output {
         self.fail(words, &serde_json::json!({ "error": words, "code": code, "errno": errno }));
     }
 
+    /// Writes a line that belongs to a failure, below it; scripts have the failure's code instead.
+    pub fn below(self, line: &str) {
+        if !self.json {
+            // As above.
+            let _ = writeln!(anstream::stderr().lock(), "{line}");
+        }
+    }
+
     fn fail(self, words: &str, object: &serde_json::Value) {
         let mut err = anstream::stderr().lock();
         // As above.
