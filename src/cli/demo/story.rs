@@ -53,7 +53,10 @@ impl Story {
             let since = self.clock.now().moment;
             let end = self.gateway.as_ref().map(Gateway::end);
             let result = tokio::select! {
-                result = timeout(STEP_WITHIN, self.play(chapter)) => result.ok(),
+                result = timeout(STEP_WITHIN, self.play(chapter)) => match result {
+                    Ok(Err(why)) if !chapter.is_without_gateway() => Some(Err(self.cause(why).await)),
+                    result => result.ok(),
+                },
                 status = died(end), if !chapter.is_without_gateway() => {
                     Some(Err(anyhow::anyhow!("the gateway died: {status}")))
                 }
@@ -79,6 +82,16 @@ impl Story {
     fn summary(&self) -> Summary {
         let devices: Vec<_> = self.cast.iter().flat_map(|cast| [&cast.phone, &cast.laptop]).collect();
         self.ledger.summary(&devices)
+    }
+
+    /// Why a step failed. A gateway that dies resets its connections before its end is known to us: that would be told as
+    /// a fault of the network.
+    async fn cause(&self, why: anyhow::Error) -> anyhow::Error {
+        let end = self.gateway.as_ref().map(Gateway::end);
+        match timeout(END_KNOWN_WITHIN, died(end)).await {
+            Ok(status) => why.context(format!("the gateway died: {status}")),
+            Err(_) => why,
+        }
     }
 
     /// A step waited in vain.
@@ -480,3 +493,6 @@ const BATCH: usize = 10;
 
 /// What a step may take. A guess: they take milliseconds, and a machine may be busy.
 const STEP_WITHIN: Duration = Duration::from_secs(10);
+
+/// What it may take to learn of a child's end. A guess: far more than the kernel needs, and only a failed step waits.
+const END_KNOWN_WITHIN: Duration = Duration::from_millis(500);
