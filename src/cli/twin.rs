@@ -234,6 +234,7 @@ fn outcome(outcome: &pb::DeviceOutcome) -> Value {
             pb::device_outcome::State::Waiting => "waiting".into(),
             pb::device_outcome::State::Acked => "acked".into(),
             pb::device_outcome::State::Dead => "dead".into(),
+            pb::device_outcome::State::Missed => "missed".into(),
         },
         "attempts": outcome.attempts,
     });
@@ -258,15 +259,19 @@ fn content(push: &pb::Push) -> Value {
         "attributes": push.attributes,
         "urgency": crate::wire::body::urgency_from_pb(push.urgency()).map(|urgency| urgency.as_str()),
         "collapse_key": text(&push.collapse_key),
+        "replaces": <[u8; 16]>::try_from(&push.replaces[..]).ok().map(|id| MessageId::from_bytes(id).to_string()),
     });
     match std::str::from_utf8(&push.payload) {
-        Ok(text) => value["payload"] = text.into(),
-        Err(_) => value["payload_base64"] = STANDARD.encode(&push.payload).into(),
-    }
-    if let Some(id) = <[u8; 16]>::try_from(&push.replaces[..]).ok().map(MessageId::from_bytes) {
-        value["replaces"] = id.to_string().into();
+        Ok(text) if is_text(&push.content_type) => value["payload"] = text.into(),
+        _ => value["payload_base64"] = STANDARD.encode(&push.payload).into(),
     }
     value
+}
+
+/// Whether a payload of this media type is shown as text.
+fn is_text(content_type: &str) -> bool {
+    let media = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    media.starts_with("text/") || media == "application/json" || media.ends_with("+json")
 }
 
 fn target(to: &To) -> Value {
