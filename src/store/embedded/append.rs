@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::outcome::excluded;
 use super::record::{self, Fate};
 use super::table::View;
 use super::writer::Writer;
@@ -13,6 +14,7 @@ use super::{key, read};
 use crate::model::clock::Timestamp;
 use crate::model::log::{Epoch, Head, LogId, Offset};
 use crate::model::message::{Aim, Durability, Entry};
+use crate::model::receipt::{Counts, End};
 use crate::store::{Announced, Append, Appended, Error};
 
 /// Epochs are below 2^53, so that they survive JSON. Of 2^53 random ones, two lives of one log never meet.
@@ -22,6 +24,7 @@ impl Writer {
     /// See [`crate::store::Store::append`]. A refusal has staged nothing.
     pub(super) fn append(&mut self, append: Append) -> Result<Appended, Error> {
         let sync = append.durability == Durability::Fsync;
+        self.now = append.now;
         if let Some(first) = self.repeated(&append)? {
             // It is synced too: the first one may have been content with less.
             self.sync |= sync;
@@ -36,7 +39,7 @@ impl Writer {
         match self.twin(&append)? {
             // The removal of the old one, which may have asked for more, is undone by a power cut only together with what
             // replaces it: they are one batch.
-            Some(twin) => self.replace(twin, append.now, &mut log),
+            Some(twin) => self.end(&twin, End::Replaced(Some(append.id)), append.now, Some(&mut log))?,
             None => self.make_room(&append.log, &mut log, append.now)?,
         }
         let offset = log.head.last.next();
@@ -59,7 +62,7 @@ impl Writer {
             send_at: None,
         };
         self.remember(&append, &appended);
-        self.put_message(append, aim, &appended);
+        self.put_message(append, aim, &appended, &log)?;
         self.sync |= sync;
         Ok(appended)
     }
@@ -84,7 +87,7 @@ impl Writer {
         let Some(text) = &append.collapse_key else { return Ok(None) };
         let key = key::collapse(&append.log, append.device.as_ref(), text);
         let Some(bytes) = self.staged.get(&key)? else { return Ok(None) };
-        let twin = read::message(&self.staged, append.log.tenant(), record::decode_collapse(&bytes)?)?;
+        let twin = self.outcomes.look(&self.staged, append.log.tenant(), record::decode_collapse(&bytes)?)?;
         Ok(twin.filter(|twin| twin.fate == Fate::Standing && twin.expires_at > append.now))
     }
 
@@ -96,7 +99,17 @@ impl Writer {
         self.staged.put(key, repeat.encode());
     }
 
-    fn put_message(&mut self, append: Append, aim: Option<Arc<Aim>>, appended: &Appended) {
+    fn put_message(
+        &mut self,
+        append: Append,
+        aim: Option<Arc<Aim>>,
+        appended: &Appended,
+        log: &record::Log,
+    ) -> Result<(), Error> {
+        let audience = match appended.audience {
+            Some(audience) => audience,
+            None => self.inbox_audience(&append, log)?,
+        };
         let Appended { id, offset, epoch, accepted_at, expires_at, .. } = *appended;
         let Append { log, urgency, device, collapse_key, body, wishes, .. } = append;
         if let Some(text) = &collapse_key {
@@ -116,11 +129,27 @@ impl Writer {
         };
         self.put_entry(&log, &entry);
         self.announced.push(Announced { log: log.clone(), epoch, entry });
-        let fate = Fate::Standing;
-        let message = record::Message { id, log, epoch, offset, accepted_at, expires_at, device, collapse_key, fate };
-        let key = message.key();
-        self.put_due(expires_at, key::Purpose::Expire, &key);
-        self.staged.put(key, message.encode());
+        let message = record::Message {
+            id,
+            epoch,
+            offset,
+            accepted_at,
+            expires_at,
+            device,
+            collapse_key,
+            fate: Fate::Standing,
+            send_at: wishes.send_at,
+            tag: wishes.tag,
+            any_of_user: wishes.any_of_user,
+            excluded: excluded(&log, &wishes.exclude),
+            receipts: !wishes.without_receipts,
+            counts: Counts { audience, ..Counts::default() },
+            lines: Vec::new(),
+            log,
+        };
+        self.put_due(expires_at, key::Purpose::Expire, &message.key());
+        self.book_accepted(message, accepted_at);
+        Ok(())
     }
 
     /// The log's record, or one for a new life. A new one is staged only when the caller puts it.

@@ -77,7 +77,9 @@ impl Command {
                 Self::Commit(commit, _) => {
                     let spans: usize = commit.cursors.iter().map(|(_, cursor)| cursor.settled.spans()).sum();
                     let reasons: usize = commit.dead.iter().map(|dead| dead.reason.len() + 128).sum();
-                    spans * 32 + commit.cursors.len() * 128 + reasons
+                    // What a report may become: a receipt, a line in its message.
+                    let reports = commit.reports.len() * 256;
+                    spans * 32 + commit.cursors.len() * 128 + reasons + reports
                 }
                 Self::Rare(_, bytes) => *bytes,
                 _ => 0,

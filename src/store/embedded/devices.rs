@@ -1,13 +1,15 @@
 //! Devices that come, leave, follow topics and settle messages. It knows no connections.
 
 use std::collections::BTreeMap;
+use std::mem;
 
+use super::outcome::Moved;
 use super::table::View;
 use super::writer::Writer;
 use super::{follow, key, read, record};
 use crate::model::clock::Timestamp;
 use crate::model::cursor::Cursor;
-use crate::model::id::{Receiver, TopicName};
+use crate::model::id::{MessageId, Receiver, TopicName};
 use crate::model::log::{LogId, Offset};
 use crate::model::ranges::Ranges;
 use crate::store::{Commit, Dead, Error, Following, Opened};
@@ -123,7 +125,12 @@ impl Writer {
 
     /// See [`crate::store::Store::commit`].
     pub(super) fn commit(&mut self, commit: Commit) -> Result<(), Error> {
-        let Commit { receiver, cursors, dead, .. } = commit;
+        let Commit { receiver, mut cursors, dead, reports } = commit;
+        let books = !(reports.is_empty() && dead.is_empty());
+        if !reports.is_empty() {
+            self.mark_sent(&receiver, &reports, &mut cursors)?;
+        }
+        let mut moves = Vec::new();
         // Dead letters carry no epoch; those of a log whose cursor is of another life speak of that life.
         let mut void = Vec::new();
         for (log, newer) in cursors {
@@ -145,6 +152,9 @@ impl Writer {
             }
             merged.merge(&newer);
             if merged == *stored {
+                if books {
+                    moves.push(Moved { log, before: merged, settled: newer.settled });
+                }
                 continue;
             }
             if let (Some(full), Some(lowest)) = (self.full.get_mut(&log), lowest_new(&stored.settled, &merged.settled))
@@ -153,10 +163,21 @@ impl Writer {
             }
             let merged = record::Follow { own: *own, cursor: merged };
             self.staged.put(key, merged.encode());
-            *stored = merged.cursor;
+            let before = mem::replace(stored, merged.cursor);
+            if books {
+                let before = if before.epoch == newer.epoch {
+                    before
+                } else {
+                    Cursor { epoch: newer.epoch, ..Cursor::default() }
+                };
+                moves.push(Moved { log, before, settled: newer.settled });
+            }
         }
+        self.book(&receiver, &mut moves, reports)?;
         for dead in dead.into_iter().filter(|dead| !void.contains(&dead.log)) {
-            self.put_letter(&receiver, dead)?;
+            if let Some(message) = self.put_letter(&receiver, &dead)? {
+                self.book_dead(&receiver, &mut moves, message, dead)?;
+            }
         }
         Ok(())
     }
@@ -197,19 +218,19 @@ impl Writer {
         Ok(())
     }
 
-    /// Records a dead letter, if the device follows the log and the entry still stands.
-    fn put_letter(&mut self, receiver: &Receiver, dead: Dead) -> Result<(), Error> {
+    /// Records a dead letter, if the device follows the log and the entry still stands; answers with its message.
+    fn put_letter(&mut self, receiver: &Receiver, dead: &Dead) -> Result<Option<MessageId>, Error> {
         if follow::follow(&self.staged, receiver, &dead.log)?.is_none() {
-            return Ok(());
+            return Ok(None);
         }
-        let Some(bytes) = self.staged.get(&key::entry(&dead.log, dead.offset))? else { return Ok(()) };
+        let Some(bytes) = self.staged.get(&key::entry(&dead.log, dead.offset))? else { return Ok(None) };
         let entry = record::decode_entry(&receiver.tenant, dead.offset, &bytes)?;
         let key = key::letter(&receiver.tenant, entry.id, &receiver.user, &receiver.device);
         let forget_at = entry.expires_at + self.limits.tombstone_ttl;
         self.put_due(forget_at, key::Purpose::Forget, &key);
-        let Dead { attempts, reason, at, .. } = dead;
-        self.staged.put(key, record::Letter { attempts, at, forget_at, reason }.encode());
-        Ok(())
+        let &Dead { attempts, at, ref reason, .. } = dead;
+        self.staged.put(key, record::Letter { attempts, at, forget_at, reason: reason.clone() }.encode());
+        Ok(Some(entry.id))
     }
 }
 

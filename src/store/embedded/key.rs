@@ -5,9 +5,10 @@
 //! Numbers are big-endian, so that keys sort by them.
 
 use crate::model::clock::Timestamp;
-use crate::model::id::{DeviceId, DeviceNumber, GroupName, MessageId, Receiver, TenantId, TopicName, UserId};
+use crate::model::id::{DeviceId, DeviceNumber, GroupName, MessageId, Receiver, Tag, TenantId, TopicName, UserId};
 use crate::model::log::{LogId, Offset};
-use crate::store::Error;
+use crate::model::webhook::Kind;
+use crate::store::{Error, Journal};
 
 /// Where the format of the folder is written.
 pub(super) const FORMAT: &[u8] = b"F";
@@ -18,6 +19,10 @@ pub(super) const MESSAGE: u8 = b'M';
 pub(super) const REPEAT: u8 = b'I';
 /// Kind of a dead letter's record.
 pub(super) const LETTER: u8 = b'L';
+/// Kind of a tag's sum of an hour.
+pub(super) const TAG: u8 = b'Z';
+/// Kind of the record of how far a journal is.
+pub(super) const REACH: u8 = b'R';
 
 /// Kind of a user's record.
 pub(super) const USER: u8 = b'U';
@@ -34,6 +39,8 @@ const GROUP: u8 = b'G';
 const MEMBER: u8 = b'Y';
 const NUMBER: u8 = b'N';
 const NUMBERS: u8 = b'Q';
+const JOURNAL: u8 = b'J';
+const WEBHOOK: u8 = b'W';
 
 const INBOX: u8 = b'i';
 const BROADCAST: u8 = b'n';
@@ -68,8 +75,7 @@ pub(super) fn audience(log: &LogId, offset: Offset) -> Vec<u8> {
 
 /// The offset at the end of an entry's key.
 pub(super) fn offset_of(key: &[u8]) -> Result<Offset, Error> {
-    let tail = key.len().checked_sub(8).and_then(|at| key.get(at..)).and_then(|tail| tail.try_into().ok());
-    tail.map(|tail| Offset(u64::from_be_bytes(tail))).ok_or_else(|| damaged("entry"))
+    number_of(key).map(Offset).ok_or_else(|| damaged("entry"))
 }
 
 /// The record of a log.
@@ -269,6 +275,79 @@ pub(super) fn device_of(key: &[u8], prefix: usize) -> Result<(UserId, DeviceId),
     Ok((user, device))
 }
 
+/// The sum of a tag's messages of one hour.
+pub(super) fn tag(tenant: &TenantId, tag: &Tag, hour: Timestamp) -> Vec<u8> {
+    let mut key = vec![TAG];
+    push(&mut key, tenant.as_str());
+    push(&mut key, tag.as_str());
+    key.extend_from_slice(&hour.as_millis().to_be_bytes());
+    key
+}
+
+/// The hour at the end of a tag's key.
+pub(super) fn hour_of(key: &[u8]) -> Result<Timestamp, Error> {
+    number_of(key).map(Timestamp::from_millis).ok_or_else(|| damaged("tag"))
+}
+
+/// How far a journal is.
+pub(super) fn reach(tenant: &TenantId, journal: Journal) -> Vec<u8> {
+    let mut key = vec![REACH];
+    push(&mut key, tenant.as_str());
+    key.push(match journal {
+        Journal::Receipts => b'r',
+        Journal::Presence => b'p',
+        Journal::HandOffs => b'h',
+    });
+    key
+}
+
+/// Tenant and journal of the key of [`reach`].
+pub(super) fn journal_of(key: &[u8]) -> Result<(TenantId, Journal), Error> {
+    let mut rest = key.get(1..).unwrap_or_default();
+    let tenant = TenantId::new(pop(&mut rest)?).map_err(|_| damaged("journal"))?;
+    let journal = match rest {
+        b"r" => Journal::Receipts,
+        b"p" => Journal::Presence,
+        b"h" => Journal::HandOffs,
+        _ => return Err(damaged("journal")),
+    };
+    Ok((tenant, journal))
+}
+
+/// Events of a journal, of which this is the last position.
+pub(super) fn events(tenant: &TenantId, journal: Journal, last: u64) -> Vec<u8> {
+    let mut key = reach(tenant, journal);
+    key[0] = JOURNAL;
+    key.extend_from_slice(&last.to_be_bytes());
+    key
+}
+
+/// The position at the end of the key of [`events`].
+pub(super) fn position_of(key: &[u8]) -> Result<u64, Error> {
+    number_of(key).ok_or_else(|| damaged("journal"))
+}
+
+/// A webhook of a tenant.
+pub(super) fn webhook(tenant: &TenantId, kind: Kind) -> Vec<u8> {
+    let mut key = vec![WEBHOOK];
+    push(&mut key, tenant.as_str());
+    key.extend_from_slice(kind.as_str().as_bytes());
+    key
+}
+
+/// What the keys of all webhooks begin with.
+pub(super) const fn webhooks() -> &'static [u8] {
+    &[WEBHOOK]
+}
+
+/// Tenant and kind of a webhook's key.
+pub(super) fn webhook_of(key: &[u8]) -> Result<(TenantId, Kind), Error> {
+    let mut rest = key.get(1..).unwrap_or_default();
+    let tenant = TenantId::new(pop(&mut rest)?).map_err(|_| damaged("webhook"))?;
+    let kind = std::str::from_utf8(rest).ok().and_then(Kind::parse).ok_or_else(|| damaged("webhook"))?;
+    Ok((tenant, kind))
+}
+
 /// Something to be done at a time with the record of the target key.
 pub(super) fn due(at: Timestamp, purpose: Purpose, target: &[u8]) -> Vec<u8> {
     let mut key = due_from(at);
@@ -360,6 +439,11 @@ fn pop<'a>(rest: &mut &'a [u8]) -> Result<&'a str, Error> {
     let name = std::str::from_utf8(&rest[..end]).map_err(|_| damaged("name"))?;
     *rest = &rest[end + 1..];
     Ok(name)
+}
+
+/// The number at the end of a key.
+fn number_of(key: &[u8]) -> Option<u64> {
+    key.last_chunk().copied().map(u64::from_be_bytes)
 }
 
 /// What is said of a key that is not as it was written.

@@ -8,8 +8,13 @@ mod command;
 mod devices;
 mod follow;
 mod groups;
+mod journal;
 mod key;
 mod members;
+mod outcome;
+mod outcome_pace;
+mod outcome_told;
+mod outcomes;
 mod people;
 mod queue;
 mod read;
@@ -21,8 +26,10 @@ mod seats;
 mod staged;
 mod sweep;
 mod table;
+mod tag;
 #[cfg(test)]
 mod tests;
+mod webhook;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -45,7 +52,7 @@ use crate::model::id::{DeviceNumber, GroupName, MessageId, Receiver, Tag, Tenant
 use crate::model::log::{Head, LogId, Offset};
 use crate::model::presence;
 use crate::model::quiet::QuietHours;
-use crate::model::webhook::{self, Webhook};
+use crate::model::webhook::{Kind, Webhook};
 use crate::store::{
     Answer, Append, Appended, Audience, Changed, Commit, Error, Events, Following, Follows, Group, HandOff, Health,
     Journal, Limits, Listener, MembersChange, MessageRecord, MessageState, Of, Opened, Page, Store, Swept, TagHour,
@@ -224,7 +231,7 @@ impl Store for Embedded {
         let aims = Arc::clone(&self.aims);
         self.read_with(move |table| {
             let sight = table.sight();
-            let mut found = read::outcome(&sight, &tenant, id, now, forget_at)?;
+            let mut found = outcome_told::told(&sight, &tenant, id, now, forget_at)?;
             if let Some(record) = &mut found {
                 aims.complete(&sight, &record.log, record.entry.as_mut_slice())?;
                 record.aim = record.entry.as_ref().and_then(|entry| entry.aim.clone());
@@ -343,28 +350,36 @@ impl Store for Embedded {
         not_yet()
     }
 
-    fn note(&self, _tenant: &TenantId, _events: Vec<presence::Event>) -> Answer<()> {
-        not_yet()
+    fn note(&self, tenant: &TenantId, events: Vec<presence::Event>) -> Answer<()> {
+        let tenant = tenant.clone();
+        self.write_with(events.len() * 128, move |writer| {
+            writer.note(&tenant, events);
+            Ok(())
+        })
     }
 
-    fn journal(&self, _tenant: &TenantId, _journal: Journal, _after: u64, _most: usize) -> Answer<Events> {
-        not_yet()
+    fn journal(&self, tenant: &TenantId, journal: Journal, after: u64, most: usize) -> Answer<Events> {
+        let tenant = tenant.clone();
+        self.read_with(move |table| journal::page(&table.sight(), &tenant, journal, after, most))
     }
 
-    fn tag(&self, _tenant: &TenantId, _tag: &Tag, _from: Timestamp, _upto: Timestamp) -> Answer<Vec<TagHour>> {
-        not_yet()
+    fn tag(&self, tenant: &TenantId, tag: &Tag, from: Timestamp, upto: Timestamp) -> Answer<Vec<TagHour>> {
+        let (tenant, tag) = (tenant.clone(), tag.clone());
+        self.read_with(move |table| tag::hours(&table.sight(), &tenant, &tag, from, upto))
     }
 
-    fn set_webhook(&self, _tenant: &TenantId, _kind: webhook::Kind, _webhook: Option<Webhook>) -> Answer<()> {
-        not_yet()
+    fn set_webhook(&self, tenant: &TenantId, kind: Kind, webhook: Option<Webhook>) -> Answer<()> {
+        let tenant = tenant.clone();
+        self.write_with(1_024, move |writer| writer.set_webhook(&tenant, kind, webhook.as_ref()))
     }
 
-    fn webhooks(&self) -> Answer<Vec<(TenantId, webhook::Kind, Webhook, u64)>> {
-        not_yet()
+    fn webhooks(&self) -> Answer<Vec<(TenantId, Kind, Webhook, u64)>> {
+        self.read_with(|table| webhook::all(&table.sight()))
     }
 
-    fn delivered(&self, _tenant: &TenantId, _kind: webhook::Kind, _position: u64) -> Answer<()> {
-        not_yet()
+    fn delivered(&self, tenant: &TenantId, kind: Kind, position: u64) -> Answer<()> {
+        let tenant = tenant.clone();
+        self.write_with(0, move |writer| writer.delivered(&tenant, kind, position))
     }
 
     fn sweep(&self, now: Timestamp) -> Answer<Swept> {

@@ -1,15 +1,15 @@
-//! Questions that are answered from the table alone: pages, heads, what became of a message, who follows what. It
+//! Questions that are answered from the table alone: pages, heads, who follows what. It
 //! changes nothing.
 
 use super::key;
-use super::record::{self, Fate};
+use super::record;
 use super::table::View;
 use crate::model::clock::Timestamp;
 use crate::model::cursor::Cursor;
-use crate::model::id::{DeviceId, MessageId, Receiver, TenantId, UserId};
+use crate::model::id::{MessageId, Receiver, TenantId, UserId};
 use crate::model::log::{Head, LogId, Offset};
 use crate::model::message::Entry;
-use crate::store::{DeviceOutcome, DeviceState, Error, Following, MessageRecord, MessageState, Page};
+use crate::store::{Error, Following, Page};
 
 /// Most expired entries that one page walks over; what is behind them comes with the next page. A guess: some
 /// milliseconds of work, a thread of the runtime is not to be held longer.
@@ -115,91 +115,6 @@ pub(super) fn page(
         }
     }
     Ok(Page { entries: page, looked: head.last, head })
-}
-
-/// See [`crate::store::Store::message`].
-pub(super) fn outcome(
-    view: &impl View,
-    tenant: &TenantId,
-    id: MessageId,
-    now: Timestamp,
-    forget_at: impl Fn(&record::Message) -> Timestamp,
-) -> Result<Option<MessageRecord>, Error> {
-    let Some(message) = message(view, tenant, id)? else { return Ok(None) };
-    if forget_at(&message) <= now {
-        return Ok(None);
-    }
-    let found = view.get(&key::entry(&message.log, message.offset))?;
-    let found = found.map(|bytes| record::decode_entry(tenant, message.offset, &bytes)).transpose()?;
-    // Another life of the log may have given the offset again.
-    let entry = found.filter(|entry| entry.id == id && !entry.expired(now));
-    let state = match message.fate {
-        Fate::Replaced(_) => MessageState::Replaced,
-        Fate::Trimmed(_) => MessageState::Trimmed,
-        Fate::Standing if entry.is_some() => MessageState::Stored,
-        Fate::Standing => MessageState::Expired,
-    };
-    let devices = outcomes(view, tenant, &message)?;
-    let record::Message { log, epoch, offset, accepted_at, expires_at, .. } = message;
-    let (ended, tag, counts, send_at, aim) = (None, None, None, None, None);
-    Ok(Some(MessageRecord {
-        log,
-        epoch,
-        offset,
-        accepted_at,
-        expires_at,
-        state,
-        entry,
-        devices,
-        ended,
-        tag,
-        counts,
-        send_at,
-        aim,
-    }))
-}
-
-/// What became of a message at the devices it concerns.
-fn outcomes(view: &impl View, tenant: &TenantId, message: &record::Message) -> Result<Vec<DeviceOutcome>, Error> {
-    let dead = dead(view, tenant, message.id)?;
-    let LogId::Inbox(_, user) = &message.log else { return Ok(dead) };
-    let mut outcomes = Vec::new();
-    for receiver in devices(view, tenant, user)? {
-        if message.device.as_ref().is_some_and(|only| *only != receiver.device) {
-            continue;
-        }
-        if let Some(dead) = dead.iter().find(|dead| dead.device == receiver.device) {
-            outcomes.push(dead.clone());
-            continue;
-        }
-        let cursor = cursor(view, &receiver, &message.log)?.filter(|cursor| cursor.epoch == message.epoch);
-        let cursor = cursor.unwrap_or_default();
-        let acked = cursor.settled.contains(message.offset.0);
-        outcomes.push(DeviceOutcome {
-            user: receiver.user,
-            device: receiver.device,
-            state: if acked { DeviceState::Acked { at: None } } else { DeviceState::Waiting },
-            attempts: cursor.attempts.get(&message.offset).copied().unwrap_or_default(),
-            sent: None,
-            nacks: Vec::new(),
-            handed_off: None,
-        });
-    }
-    Ok(outcomes)
-}
-
-/// The devices that a message was given up for.
-fn dead(view: &impl View, tenant: &TenantId, id: MessageId) -> Result<Vec<DeviceOutcome>, Error> {
-    let prefix = key::letters(tenant, id);
-    let rows = view.prefix(&prefix);
-    rows.map(|row| {
-        let (key, value) = row?;
-        let (user, device): (UserId, DeviceId) = key::device_of(&key, prefix.len())?;
-        let record::Letter { attempts, at, reason, .. } = record::Letter::decode(&value)?;
-        let state = DeviceState::Dead { reason, at };
-        Ok(DeviceOutcome { user, device, state, attempts, sent: None, nacks: Vec::new(), handed_off: None })
-    })
-    .collect()
 }
 
 #[cfg(test)]

@@ -36,6 +36,25 @@ impl<V> Recent<V> {
         }
     }
 
+    /// The same, with a key that is given away.
+    pub(super) fn put_owned(&mut self, key: Vec<u8>, value: V) {
+        match self.get(&key) {
+            Some(present) => *present = value,
+            None => self.insert(key, value),
+        }
+    }
+
+    /// The value of a key; looking is no use of it.
+    pub(super) fn peek(&self, key: &[u8]) -> Option<&V> {
+        self.young.get(key).or_else(|| self.old.get(key))
+    }
+
+    /// Lets go of a key, and gives its value away.
+    pub(super) fn take(&mut self, key: &[u8]) -> Option<V> {
+        // A key is in one generation only.
+        self.young.remove(key).or_else(|| self.old.remove(key))
+    }
+
     /// Lets go of a key.
     pub(super) fn forget(&mut self, key: &[u8]) {
         self.young.remove(key);
@@ -61,7 +80,7 @@ mod tests {
     proptest! {
         #[test]
         fn it_forgets_but_never_errs_and_keeps_what_was_used_last(
-            steps in proptest::collection::vec((0_u8..12, 0_u8..3), 1..200),
+            steps in proptest::collection::vec((0_u8..12, 0_u8..5), 1..200),
         ) {
             let (mut recent, mut plain) = (Recent::new(3), BTreeMap::new());
             // Keys by last use, newest last.
@@ -74,6 +93,17 @@ mod tests {
                     }
                     1 => {
                         recent.forget(&[key]);
+                        plain.remove(&key);
+                        continue;
+                    }
+                    2 => {
+                        recent.put_owned(vec![key], number);
+                        plain.insert(key, number);
+                    }
+                    3 => {
+                        let (peeked, taken) = (recent.peek(&[key]).copied(), recent.take(&[key]));
+                        prop_assert_eq!(peeked, taken);
+                        prop_assert!(taken.is_none() || taken == plain.remove(&key), "it gave away what it had");
                         plain.remove(&key);
                         continue;
                     }

@@ -2,15 +2,20 @@
 //! not know where they are kept. Bytes that are not what was written give [`Error::Failed`], never a panic.
 
 mod entry;
+mod event;
+mod message;
 mod people;
+mod sum;
 
 pub(super) use self::entry::{decode_entry, encode_entry};
+pub(super) use self::event::{Written, put_event, put_receipt};
+pub(super) use self::message::{Fate, Line, Message};
 pub(super) use self::people::{Device, Follow, Group, User, decode_count, decode_holder, encode_count, encode_holder};
-use super::key;
+pub(super) use self::sum::{Reach, Sum, decode_webhook, encode_webhook};
 use crate::model::clock::Timestamp;
 use crate::model::cursor::Cursor;
-use crate::model::id::{DeviceId, MessageId, TenantId};
-use crate::model::log::{Epoch, Head, LogId, Offset};
+use crate::model::id::{DeviceId, MessageId};
+use crate::model::log::{Epoch, Head, Offset};
 use crate::model::ranges::Ranges;
 use crate::store::{Appended, Error};
 
@@ -45,85 +50,6 @@ impl Log {
             Head { epoch: Epoch(input.number()?), last: Offset(input.number()?), trimmed: Offset(input.number()?) };
         let (first, entries, followers) = (Offset(input.number()?), input.number()?, input.number32()?);
         input.end(Self { head, first, entries, followers })
-    }
-}
-
-/// How a message left its log. Expiry is not written: it follows from the time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// It did not, or it expired.
-    Standing,
-    /// A newer one with its collapse key took its place at this time.
-    Replaced(Timestamp),
-    /// It had to make room at this time.
-    Trimmed(Timestamp),
-}
-
-/// A message's record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Message {
-    /// Its id; in the key.
-    pub(super) id: MessageId,
-    /// Its log; the tenant is in the key.
-    pub(super) log: LogId,
-    /// The life of the log.
-    pub(super) epoch: Epoch,
-    /// Its place.
-    pub(super) offset: Offset,
-    /// When it was accepted.
-    pub(super) accepted_at: Timestamp,
-    /// When it expires.
-    pub(super) expires_at: Timestamp,
-    /// The only device it is for.
-    pub(super) device: Option<DeviceId>,
-    /// Its collapse key.
-    pub(super) collapse_key: Option<String>,
-    /// How it left its log.
-    pub(super) fate: Fate,
-}
-
-impl Message {
-    /// Where it is kept.
-    pub(super) fn key(&self) -> Vec<u8> {
-        key::message(self.log.tenant(), self.id)
-    }
-
-    pub(super) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(64);
-        let (kind, name) = key::log_parts(&self.log);
-        out.push(kind);
-        push_text(&mut out, name);
-        let times = [self.accepted_at.as_millis(), self.expires_at.as_millis()];
-        [self.epoch.0, self.offset.0].into_iter().chain(times).for_each(|number| push(&mut out, number));
-        push_text(&mut out, self.device.as_ref().map_or("", DeviceId::as_str));
-        out.push(self.collapse_key.is_some().into());
-        push_text(&mut out, self.collapse_key.as_deref().unwrap_or_default());
-        let (fate, at) = match self.fate {
-            Fate::Standing => (0, Timestamp::ZERO),
-            Fate::Replaced(at) => (1, at),
-            Fate::Trimmed(at) => (2, at),
-        };
-        out.push(fate);
-        push(&mut out, at.as_millis());
-        out
-    }
-
-    pub(super) fn decode(tenant: &TenantId, id: MessageId, bytes: &[u8]) -> Result<Self, Error> {
-        let mut input = Input { bytes, what: "message" };
-        let kind = input.byte()?;
-        let log = key::log_named(kind, input.text()?, tenant).ok_or_else(|| input.damaged())?;
-        let (epoch, offset) = (Epoch(input.number()?), Offset(input.number()?));
-        let (accepted_at, expires_at) = (input.time()?, input.time()?);
-        let device = input.device()?;
-        let collapses = input.byte()? != 0;
-        let collapse_key = Some(input.text()?.to_owned()).filter(|_| collapses);
-        let fate = match (input.byte()?, input.time()?) {
-            (0, _) => Fate::Standing,
-            (1, at) => Fate::Replaced(at),
-            (2, at) => Fate::Trimmed(at),
-            _ => return Err(input.damaged()),
-        };
-        input.end(Self { id, log, epoch, offset, accepted_at, expires_at, device, collapse_key, fate })
     }
 }
 
@@ -326,18 +252,14 @@ impl<'a> Input<'a> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Fate, Follow, Letter, Log, Message, Repeat, decode_collapse};
+    use super::{Follow, Letter, Log, Repeat, decode_collapse};
     use crate::model::clock::Timestamp;
     use crate::model::cursor::Cursor;
-    use crate::model::id::{DeviceId, MessageId, TenantId, UserId};
-    use crate::model::log::{Epoch, Head, LogId, Offset};
+    use crate::model::id::MessageId;
+    use crate::model::log::{Epoch, Head, Offset};
     use crate::store::Appended;
 
     const ID: MessageId = MessageId::from_bytes([7; 16]);
-
-    fn tenant() -> TenantId {
-        TenantId::new("acme").unwrap()
-    }
 
     proptest! {
         #[test]
@@ -357,7 +279,6 @@ mod tests {
         fn any_bytes_are_refused_or_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
             let _ = decode_collapse(&bytes);
             let _ = Log::decode(&bytes);
-            let _ = Message::decode(&tenant(), ID, &bytes);
             let _ = Letter::decode(&bytes);
             let _ = Repeat::decode(&bytes);
         }
@@ -368,19 +289,6 @@ mod tests {
             let head = Head { epoch: Epoch(a), last: Offset(b), trimmed: Offset(c) };
             let log = Log { head, first: Offset(c), entries: a, followers: d };
             prop_assert_eq!(Log::decode(&log.encode()).unwrap(), log);
-            let device = (which > 0).then(|| DeviceId::new("phone").unwrap());
-            let message = Message {
-                id: ID,
-                log: LogId::Inbox(tenant(), UserId::new("ann").unwrap()),
-                epoch: Epoch(a),
-                offset: Offset(b),
-                accepted_at: time(b),
-                expires_at: time(c),
-                device,
-                collapse_key: (which > 1).then(String::new),
-                fate: [Fate::Standing, Fate::Replaced(time(a)), Fate::Trimmed(time(b))][which],
-            };
-            prop_assert_eq!(Message::decode(&tenant(), ID, &message.encode()).unwrap(), message);
             let letter = Letter { attempts: d, at: time(a), forget_at: time(b), reason: "no\0pe".to_owned() };
             prop_assert_eq!(Letter::decode(&letter.encode()).unwrap(), letter);
             let first = Appended {

@@ -12,6 +12,7 @@ use crate::model::cursor::Cursor;
 use crate::model::id::{DeviceId, MessageId, TenantId, UserId};
 use crate::model::log::{LogId, Offset};
 use crate::model::message::Entry;
+use crate::model::receipt::End;
 use crate::store::{Error, Limits};
 
 /// What is known of an inbox that was found full, so that appends to it do not walk over all of it again and again.
@@ -44,25 +45,29 @@ const WALK_PAUSE: Duration = Duration::from_secs(1);
 /// When a message's record has served its time.
 pub(super) fn forget_at(limits: &Limits, message: &record::Message) -> Timestamp {
     let over = match message.fate {
-        Fate::Standing => message.expires_at,
-        Fate::Replaced(at) | Fate::Trimmed(at) => at,
+        Fate::Scheduled | Fate::Standing => message.expires_at,
+        Fate::Ended(_, at) => at,
     };
     over + limits.tombstone_ttl
 }
 
 impl Writer {
-    /// A newer entry takes the place of this one.
-    pub(super) fn replace(&mut self, mut message: record::Message, now: Timestamp, log: &mut record::Log) {
-        self.remove_entry(&message, log);
-        message.fate = Fate::Replaced(now);
-        self.put_tombstone(&message);
-    }
-
-    /// An entry is over. Its record stays as it is, for some time: that it expired follows from the clock.
-    pub(super) fn expire(&mut self, message: &record::Message, log: &mut record::Log) -> Result<(), Error> {
-        self.remove_entry(message, log);
+    /// A message is over, for this reason, since `at`. Its entry goes from the given log, if it stands in one; the caller
+    /// stages the log. Devices that have not settled it have missed it. A message that is over already stays as it is.
+    pub(super) fn end(
+        &mut self,
+        message: &record::Message,
+        end: End,
+        at: Timestamp,
+        log: Option<&mut record::Log>,
+    ) -> Result<(), Error> {
+        if let Some(log) = log {
+            self.remove_entry(message, log);
+        }
         self.forget_collapse_key(message)?;
-        self.put_due(forget_at(&self.limits, message), key::Purpose::Forget, &message.key());
+        let (key, forget_at) = (message.key(), at + self.limits.tombstone_ttl);
+        self.book_end(message, end, at)?;
+        self.put_due(forget_at, key::Purpose::Forget, &key);
         Ok(())
     }
 
@@ -160,30 +165,17 @@ impl Writer {
 
     /// An entry goes because its log is full; one whose time was over just expires.
     fn trim(&mut self, log_id: &LogId, id: MessageId, log: &mut record::Log, now: Timestamp) -> Result<(), Error> {
-        let message = read::message(&self.staged, log_id.tenant(), id)?;
-        let Some(mut message) = message else {
+        let Some(message) = self.outcomes.look(&self.staged, log_id.tenant(), id)? else {
             return Err(Error::Failed(format!("the record of message {id} is missing while its entry stands")));
         };
-        if message.expires_at <= now {
-            return self.expire(&message, log);
-        }
-        self.remove_entry(&message, log);
-        self.forget_collapse_key(&message)?;
-        message.fate = Fate::Trimmed(now);
-        self.put_tombstone(&message);
-        Ok(())
+        let (end, at) = message.over(now).unwrap_or((End::Trimmed, now));
+        self.end(&message, end, at, Some(log))
     }
 
     fn remove_entry(&mut self, message: &record::Message, log: &mut record::Log) {
         self.take_entry(&message.log, message.offset);
         self.staged.remove(key::due(message.expires_at, key::Purpose::Expire, &message.key()));
         log.entries = log.entries.saturating_sub(1);
-    }
-
-    fn put_tombstone(&mut self, message: &record::Message) {
-        let key = message.key();
-        self.put_due(forget_at(&self.limits, message), key::Purpose::Forget, &key);
-        self.staged.put(key, message.encode());
     }
 
     /// Forgets the collapse key of an entry that goes, unless a newer entry has it.

@@ -8,7 +8,8 @@ use crate::model::clock::Timestamp;
 use crate::model::cursor::Cursor;
 use crate::model::id::{DeviceId, DeviceNumber, Receiver, TenantId, TopicName, UserId};
 use crate::model::log::{LogId, Offset};
-use crate::store::Error;
+use crate::model::presence;
+use crate::store::{Error, Event, Journal};
 
 impl Writer {
     /// Makes a device known: it begins with all of its inbox, and elsewhere with what comes from now on, unless it takes
@@ -17,7 +18,8 @@ impl Writer {
         let Receiver { tenant, user: name, device } = receiver;
         let inbox = LogId::Inbox(tenant.clone(), name.clone());
         let limit = self.limits.devices_per_user_max;
-        let others = read::log(&self.staged, &inbox)?.map_or(0, |log| log.followers);
+        let log = read::log(&self.staged, &inbox)?.unwrap_or_default();
+        let (others, joined) = (log.followers, log.head.last);
         if others >= limit {
             return Err(Error::TooManyDevices(limit));
         }
@@ -53,7 +55,7 @@ impl Writer {
         self.follow(receiver, &inbox, |log| Cursor::after(log.head.epoch, Offset::ZERO))?;
         let key = key::device(receiver);
         self.put_due(now + self.limits.device_absence_max / 2, key::Purpose::Absence, &key);
-        let device = record::Device { seen: now, number, broadcast, ..record::Device::default() };
+        let device = record::Device { seen: now, number, joined, broadcast, ..record::Device::default() };
         self.staged.put(key, device.encode());
         self.sync = true;
         Ok(())
@@ -83,7 +85,9 @@ impl Writer {
             // Entries that waited for this device alone can go now.
             self.full.remove(log);
         }
-        self.staged.remove(key::device(receiver));
+        let key = key::device(receiver);
+        self.joined.forget(&key);
+        self.staged.remove(key);
         self.staged.remove(key::number(tenant, device.number));
         self.roll.change(tenant, |roll| {
             roll.index.forget(device.number, &topics, &device.attributes);
@@ -102,14 +106,15 @@ impl Writer {
                 user.topics().keys().for_each(|topic| roll.index.follow(topic, seat));
             });
         }
-        self.note_expired(receiver, now)?;
+        self.note_expired(receiver, now);
         Ok(follows.len() + 1)
     }
 
     /// Tells that a device was forgotten.
-    #[expect(clippy::unnecessary_wraps, clippy::unused_self, reason = "events are not written yet")]
-    fn note_expired(&mut self, _receiver: &Receiver, _now: Timestamp) -> Result<(), Error> {
-        Ok(())
+    fn note_expired(&mut self, receiver: &Receiver, now: Timestamp) {
+        let device = Some((receiver.user.clone(), receiver.device.clone()));
+        let event = presence::Event { at: now, device, what: presence::What::SessionExpired };
+        self.journals.note(&receiver.tenant, Journal::Presence, &Event::Presence(event));
     }
 
     /// Gives a user without a device a number of its own. The caller puts the user's record.

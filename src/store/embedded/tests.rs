@@ -23,7 +23,7 @@ use crate::model::ranges::Ranges;
 use crate::store::contract::{Place, contract};
 use crate::store::open::{Options, open};
 use crate::store::{
-    Announced, Append, Commit, Dead, Error, Idempotency, Limits, Listener, MembersChange, Store, Wishes,
+    Announced, Append, Commit, Dead, Error, Idempotency, Journal, Limits, Listener, MembersChange, Store, Wishes,
 };
 
 impl Place for TempDir {
@@ -192,7 +192,7 @@ async fn what_does_not_fit_into_the_queue_is_refused_and_not_written() {
 struct Slow(Mutex<(SyncSender<usize>, Receiving<()>)>);
 
 impl Listener for Slow {
-    fn noted(&self, _: &[(TenantId, crate::store::Journal)]) {}
+    fn noted(&self, _: &[(TenantId, Journal)]) {}
 
     fn appended(&self, batch: Vec<Announced>) {
         let (called, go_on) = &*self.0.lock().unwrap();
@@ -313,9 +313,18 @@ async fn nothing_is_left_when_all_is_over() {
     // A step may put something that is over as well; the next one finds it.
     let late = Timestamp::from_millis(u64::MAX / 2);
     while store.sweep(late).await.unwrap().more {}
+    // That they were over is told for some time.
+    let later = late + Limits::default().journal_ttl;
+    while store.sweep(later).await.unwrap().more {}
     let rows = store.table.latest_range(&[0], &[255]);
     // Numbers are never given again, and places in the broadcast log stay ones of its only life.
-    let kept = [key::FORMAT.to_vec(), key::log(&broadcast), key::numbers(&tenant)];
+    let kept = [
+        key::FORMAT.to_vec(),
+        key::log(&broadcast),
+        key::numbers(&tenant),
+        key::reach(&tenant, Journal::Presence),
+        key::reach(&tenant, Journal::Receipts),
+    ];
     assert_eq!(rows.map(|row| row.unwrap().0.to_vec()).collect::<Vec<_>>(), kept);
     assert_eq!(store.roll.size().0, 0);
 }

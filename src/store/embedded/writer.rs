@@ -9,7 +9,10 @@ use fastrand::Rng;
 
 use super::aim::Aims;
 use super::command::{Command, Reply};
+use super::journal::Journals;
 use super::key;
+use super::outcome_pace::Pace;
+use super::outcomes::Outcomes;
 use super::queue::Queue;
 use super::recent::Recent;
 use super::record;
@@ -17,10 +20,11 @@ use super::retention::Full;
 use super::roll::Roll;
 use super::staged::Staged;
 use super::table::Table;
+use super::tag::Tags;
 use crate::model::clock::Timestamp;
-use crate::model::id::Receiver;
-use crate::model::log::LogId;
-use crate::store::{Announced, Appended, Error, Limits, Listener, lost};
+use crate::model::id::{Receiver, TenantId};
+use crate::model::log::{LogId, Offset};
+use crate::store::{Announced, Appended, Error, Journal, Limits, Listener, lost};
 
 /// Most commands in a batch, and about the most bytes of them. A guess: large enough that a sync of some milliseconds
 /// is shared by all that came during the one before, small enough that applying a batch takes less than 50 ms.
@@ -53,6 +57,18 @@ pub(super) struct Writer {
     pub(super) logs: Recent<record::Log>,
     /// Cursors that were committed lately, the same way.
     pub(super) cursors: Recent<record::Follow>,
+    /// The records of messages.
+    pub(super) outcomes: Outcomes,
+    /// How far the inboxes were when devices became known that reported lately.
+    pub(super) joined: Recent<Offset>,
+    /// What this batch adds to journals.
+    pub(super) journals: Journals,
+    /// What it adds to the sums of tags.
+    pub(super) tags: Tags,
+    /// Messages whose counts are to be told of.
+    pub(super) pace: Pace,
+    /// The time that a caller gave last.
+    pub(super) now: Timestamp,
     /// Bounds to keep.
     pub(super) limits: Limits,
     /// For readers: audiences of broadcast entries.
@@ -71,6 +87,8 @@ pub(super) struct Writer {
     pub(super) sync: bool,
     /// What the batch appended, in order.
     pub(super) announced: Vec<Announced>,
+    /// The journals that the batch added to.
+    noted: Vec<(TenantId, Journal)>,
     /// Who hears of it when it is written.
     listener: Arc<OnceLock<Arc<dyn Listener>>>,
     /// Batches since the start.
@@ -113,6 +131,12 @@ impl Writer {
             staged: Staged::new(table),
             logs: Recent::new(RECENT_MAX),
             cursors: Recent::new(RECENT_MAX),
+            outcomes: Outcomes::new(),
+            joined: Recent::new(RECENT_MAX),
+            journals: Journals::new(),
+            tags: Tags::default(),
+            pace: Pace::default(),
+            now: Timestamp::ZERO,
             limits,
             aims,
             roll,
@@ -122,6 +146,7 @@ impl Writer {
             due_from: key::due_from(Timestamp::ZERO),
             sync: false,
             announced: Vec::new(),
+            noted: Vec::new(),
             listener,
             batches: 0,
             counters,
@@ -189,7 +214,10 @@ impl Writer {
         }
         match broken {
             Some(error) => return Err(error),
-            None => self.staged.write(self.sync)?,
+            None => {
+                self.stage_outcomes()?;
+                self.staged.write(self.sync)?;
+            }
         }
         self.counters.writes.fetch_add(count, Ordering::Relaxed);
         self.counters.flushes.fetch_add(self.sync.into(), Ordering::Relaxed);
@@ -200,14 +228,25 @@ impl Writer {
         Ok(())
     }
 
+    /// Stages what was gathered to be written once a batch.
+    fn stage_outcomes(&mut self) -> Result<(), Error> {
+        self.book_counted()?;
+        self.noted = self.stage_journals()?;
+        self.stage_tags()?;
+        self.outcomes.stage(&mut self.staged);
+        Ok(())
+    }
+
     /// Tells of what the batch appended. Before the answers: a device need not wait until the backends are answered, and
     /// who was answered knows that its push is on its way.
     fn announce(&mut self) {
-        let batch = std::mem::take(&mut self.announced);
-        if let Some(listener) = self.listener.get()
-            && !batch.is_empty()
-        {
+        let (batch, noted) = (std::mem::take(&mut self.announced), std::mem::take(&mut self.noted));
+        let Some(listener) = self.listener.get() else { return };
+        if !batch.is_empty() {
             listener.appended(batch);
+        }
+        if !noted.is_empty() {
+            listener.noted(&noted);
         }
     }
 

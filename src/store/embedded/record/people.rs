@@ -19,6 +19,8 @@ pub(in super::super) struct Device {
     pub(in super::super) subscriptions: u32,
     /// Its number.
     pub(in super::super) number: DeviceNumber,
+    /// The head of its inbox when it became known: what was pushed there before did not count it in.
+    pub(in super::super) joined: Offset,
     /// What is in the broadcast log up to here is not for it.
     pub(in super::super) broadcast: Offset,
     /// What conditions may ask about it.
@@ -28,7 +30,8 @@ pub(in super::super) struct Device {
 impl Device {
     pub(in super::super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(24);
-        let numbers = [self.seen.as_millis(), self.subscriptions.into(), self.number.0.into(), self.broadcast.0];
+        let numbers =
+            [self.seen.as_millis(), self.subscriptions.into(), self.number.0.into(), self.broadcast.0, self.joined.0];
         numbers.into_iter().for_each(|number| push(&mut out, number));
         for (name, value) in &self.attributes {
             push_text(&mut out, name);
@@ -41,11 +44,12 @@ impl Device {
         let mut input = Input { bytes, what: "device" };
         let (seen, subscriptions) = (input.time()?, input.number32()?);
         let (number, broadcast) = (DeviceNumber(input.number32()?), Offset(input.number()?));
+        let joined = Offset(input.number()?);
         let mut attributes = BTreeMap::new();
         while !input.bytes.is_empty() {
             attributes.insert(input.text()?.to_owned(), input.text()?.to_owned());
         }
-        Ok(Self { seen, subscriptions, number, broadcast, attributes })
+        Ok(Self { seen, subscriptions, number, joined, broadcast, attributes })
     }
 }
 
@@ -273,7 +277,7 @@ mod tests {
             own: bool,
         ) {
             let time = Timestamp::from_millis;
-            let device = Device { seen: time(a), subscriptions: c, number: DeviceNumber(c), broadcast: Offset(b), attributes };
+            let device = Device { seen: time(a), subscriptions: c, number: DeviceNumber(c), broadcast: Offset(b), joined: Offset(a), attributes };
             prop_assert_eq!(Device::decode(&device.encode()).unwrap(), device);
             let cursor = Cursor { epoch: Epoch(a), settled: [(b / 2, b / 2 + 5)].into_iter().collect(), ..Cursor::default() };
             let follow = Follow { own, cursor };

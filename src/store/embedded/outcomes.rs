@@ -1,0 +1,84 @@
+//! The records of messages as the writing thread has them: with the changes of this batch, and those used lately. Who
+//! writes asks here and nowhere else; a record goes to the disk once a batch, whatever happened to the message.
+
+use std::collections::HashMap;
+use std::collections::hash_map;
+
+use super::key;
+use super::recent::Recent;
+use super::record::Message;
+use super::staged::Staged;
+use super::table::View;
+use crate::model::id::{MessageId, TenantId};
+use crate::store::Error;
+
+/// Records that are kept because they were used lately; up to twice as many may be. A guess: what is pushed in a
+/// tenth of a second on a busy node, so that an ack mostly finds its message. One takes about 500 bytes.
+const RECENT_MAX: usize = 8_192;
+
+/// Message records that the writing thread has at hand.
+pub(super) struct Outcomes {
+    /// Changed by this batch, by key.
+    touched: HashMap<Vec<u8>, Message>,
+    /// As they are on disk.
+    recent: Recent<Message>,
+}
+
+impl Outcomes {
+    /// Nothing is at hand.
+    pub(super) fn new() -> Self {
+        Self { touched: HashMap::new(), recent: Recent::new(RECENT_MAX) }
+    }
+
+    /// The record of a message, to change it.
+    pub(super) fn get(
+        &mut self,
+        staged: &Staged,
+        tenant: &TenantId,
+        id: MessageId,
+    ) -> Result<Option<&mut Message>, Error> {
+        Ok(match self.touched.entry(key::message(tenant, id)) {
+            hash_map::Entry::Occupied(known) => Some(known.into_mut()),
+            hash_map::Entry::Vacant(place) => {
+                let message = match self.recent.take(place.key()) {
+                    Some(message) => Some(message),
+                    None => read(staged, place.key(), tenant, id)?,
+                };
+                message.map(|message| place.insert(message))
+            }
+        })
+    }
+
+    /// The record of a message as it is now, to look at it.
+    pub(super) fn look(&self, staged: &Staged, tenant: &TenantId, id: MessageId) -> Result<Option<Message>, Error> {
+        let key = key::message(tenant, id);
+        match self.touched.get(&key).or_else(|| self.recent.peek(&key)) {
+            Some(message) => Ok(Some(message.clone())),
+            None => read(staged, &key, tenant, id),
+        }
+    }
+
+    /// Sets the record of a message.
+    pub(super) fn put(&mut self, message: Message) {
+        self.touched.insert(message.key(), message);
+    }
+
+    /// Removes the record of a message.
+    pub(super) fn remove(&mut self, staged: &mut Staged, key: Vec<u8>) {
+        self.touched.remove(&key);
+        self.recent.forget(&key);
+        staged.remove(key);
+    }
+
+    /// Stages what the batch changed.
+    pub(super) fn stage(&mut self, staged: &mut Staged) {
+        for (key, message) in self.touched.drain() {
+            staged.put(key.clone(), message.encode());
+            self.recent.put_owned(key, message);
+        }
+    }
+}
+
+fn read(staged: &Staged, key: &[u8], tenant: &TenantId, id: MessageId) -> Result<Option<Message>, Error> {
+    staged.get(key)?.map(|bytes| Message::decode(tenant, id, &bytes)).transpose()
+}
