@@ -540,7 +540,7 @@ async fn json_refuses_with_a_stable_code() {
     for (head, allow) in [
         ("GET /v1/push", "POST"),
         ("PUT /v1/push/stream", "POST"),
-        ("POST /v1/messages/x", "GET,HEAD"),
+        ("POST /v1/messages/x", "GET,HEAD,DELETE"),
         ("POST /metrics", "GET,HEAD"),
     ] {
         let reply = http(gateway.backend, head, &[], b"").await;
