@@ -15,13 +15,13 @@ use crate::client::backend::{Backend, Error};
 #[derive(Clone, Debug, clap::Args)]
 pub struct Access {
     /// Where the gateway takes backends.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7080")]
+    #[arg(long, value_name = "URL", env = "PUSHLINE_BACKEND", default_value = "http://127.0.0.1:7080")]
     pub backend: String,
     /// API key of the tenant.
     #[arg(long, env = "PUSHLINE_KEY", hide_env_values = true, value_parser = clap::value_parser!(Secret))]
     pub key: Secret,
     /// PEM file with the certificate to trust instead of the system's, for an https URL.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", env = "PUSHLINE_CA")]
     pub ca: Option<PathBuf>,
 }
 

@@ -29,13 +29,14 @@ Examples:
   pushline listen --ca data/certs/ca.pem --count 1 --no-ack")]
 pub struct Arguments {
     /// The gateway: host and port.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7443", value_parser = host_and_port)]
+    #[arg(long, value_name = "HOST:PORT", env = "PUSHLINE_GATEWAY", default_value = "127.0.0.1:7443",
+        value_parser = host_and_port)]
     pub gateway: String,
     /// The device's token.
     #[arg(long, env = "PUSHLINE_TOKEN", hide_env_values = true, value_parser = clap::value_parser!(Secret))]
     pub token: Secret,
     /// PEM file with the certificate to trust instead of the system's.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", env = "PUSHLINE_CA")]
     pub ca: Option<PathBuf>,
     /// Follow this topic from now on; may be given several times.
     #[arg(long = "topic", value_name = "TOPIC", value_parser = TopicName::new)]

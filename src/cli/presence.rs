@@ -73,6 +73,7 @@ async fn list(backend: &Backend, user: String, output: Output) -> anyhow::Result
 async fn follow(backend: &Backend, user: String, after: Option<u64>, output: Output) -> anyhow::Result<ExitCode> {
     let mut presence = backend.presence(pb::StreamPresenceRequest { after, user });
     let mut resume = Resume::default();
+    let mut begun = false;
     loop {
         let batch = match presence.next().await {
             Ok(batch) => batch,
@@ -82,6 +83,11 @@ async fn follow(backend: &Backend, user: String, after: Option<u64>, output: Out
             }
         };
         resume.reset();
+        if !begun {
+            // From here on nothing is missed.
+            output.note(&format!("following; position {} of {}", batch.position, batch.last));
+            begun = true;
+        }
         if batch.missed > 0 {
             output.note(&format!("{} positions are gone: they are kept no longer", count(batch.missed)));
         }

@@ -46,6 +46,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> anyhow::Result<ExitC
             tag: arguments.tag.as_ref().map(ToString::to_string).unwrap_or_default(),
         });
         let mut resume = Resume::default();
+        let mut begun = false;
         loop {
             let batch = match receipts.next().await {
                 Ok(batch) => batch,
@@ -56,6 +57,11 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> anyhow::Result<ExitC
                 Err(why) => return Err(why.into()),
             };
             resume.reset();
+            if arguments.follow && !begun {
+                // From here on nothing is missed.
+                output.note(&format!("following; position {} of {}", batch.position, batch.last));
+                begun = true;
+            }
             if batch.missed > 0 {
                 output.note(&format!("{} positions are gone: they are kept no longer", count(batch.missed)));
             }

@@ -352,7 +352,16 @@ mod tests {
 
     #[test]
     fn variables_of_others_are_left_alone() {
-        let others = [("PUSHLINE_KEY", "x"), ("PUSHLINE_TOKEN", "x"), ("HOME__X", "x"), ("PUSHLINE", "x")];
+        let others = [
+            "PUSHLINE_KEY",
+            "PUSHLINE_TOKEN",
+            "PUSHLINE_BACKEND",
+            "PUSHLINE_GATEWAY",
+            "PUSHLINE_CA",
+            "HOME__X",
+            "PUSHLINE",
+        ]
+        .map(|name| (name, "x"));
         assert_eq!(*load("", &others, &[]).unwrap().config(), Config::default());
     }
 
