@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
+use crate::cli::caret;
 use crate::cli::options::Secret;
 use crate::cli::style::Output;
 use crate::client::Refusal;
@@ -39,14 +40,22 @@ impl Access {
             let backend = Backend::connect(&self.backend, self.key.reveal(), roots.as_deref()).await?;
             work(backend).await
         });
-        match outcome.map_err(anyhow::Error::downcast::<Error>) {
-            Ok(code) => Ok(code),
-            Err(Ok(Error::Refused(refusal))) => {
-                refused(&refusal, output);
+        let failure = match outcome {
+            Ok(code) => return Ok(code),
+            Err(failure) => failure,
+        };
+        if let Some(condition) = failure.downcast_ref::<caret::Refused>() {
+            refused(&condition.refusal, output);
+            condition.show(output);
+            return Ok(ExitCode::FAILURE);
+        }
+        match failure.downcast_ref::<Error>() {
+            Some(Error::Refused(refusal)) => {
+                refused(refusal, output);
                 Ok(ExitCode::FAILURE)
             }
-            Err(Ok(why)) => Err(anyhow::Error::msg(advice(&why))),
-            Err(Err(other)) => Err(other),
+            Some(why) => Err(anyhow::Error::msg(advice(why))),
+            None => Err(failure),
         }
     }
 }

@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 use crate::cli::access::Access;
-use crate::cli::caret;
+use crate::cli::caret::Refused;
 use crate::cli::style::{DIM, GOOD, Output};
 use crate::cli::table::{Cell, Table, count, counted, left};
 use crate::cli::twin;
-use crate::client::backend::{Backend, Error};
+use crate::client::backend::Backend;
 use crate::model::id::TopicName;
 use crate::wire::pb;
 use crate::wire::pb::get_audience_request::Of;
@@ -56,11 +56,8 @@ pub(super) async fn show(backend: &Backend, of: Of, list: Option<u64>, output: O
     let counts = loop {
         let limit = u32::try_from(rest.min(PAGE)).unwrap_or(0);
         let request = pb::GetAudienceRequest { of: Some(of.clone()), after: after.clone(), limit };
-        let answer = backend.audience(request).await;
-        if let (Err(Error::Refused(refusal)), Of::Condition(condition)) = (&answer, &of) {
-            caret::show(refusal, Some(condition), output);
-        }
-        let answer = answer?;
+        let condition = if let Of::Condition(condition) = &of { Some(condition.as_str()) } else { None };
+        let answer = backend.audience(request).await.map_err(|why| Refused::with(why, condition))?;
         output.object(&twin::audience(&answer))?;
         for line in &answer.page {
             let device =

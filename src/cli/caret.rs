@@ -4,14 +4,34 @@
 use crate::cli::style::{ERROR, Output};
 use crate::cli::table::printable;
 use crate::client::Refusal;
+use crate::client::backend::Error;
 
-/// Writes the condition and the caret below a refusal, when it was the condition that was refused.
-pub(super) fn show(refusal: &Refusal, condition: Option<&str>, output: Output) {
-    let place = || refusal.name.eq("invalid_condition").then(|| place(&refusal.words)).flatten();
-    if let Some((condition, at)) = condition.zip(place()) {
-        let (text, caret) = lines(condition, at);
-        output.below(&text);
-        output.below(&format!("{ERROR}{caret}{ERROR:#}"));
+/// A refusal of a request that had a condition.
+#[derive(Debug, thiserror::Error)]
+#[error("refused: {refusal}")]
+pub(super) struct Refused {
+    pub(super) refusal: Refusal,
+    /// As it was typed.
+    condition: String,
+}
+
+impl Refused {
+    /// The error, with the condition if it is a refusal and there was one.
+    pub(super) fn with(why: Error, condition: Option<&str>) -> anyhow::Error {
+        match (why, condition) {
+            (Error::Refused(refusal), Some(condition)) => Self { refusal, condition: condition.to_owned() }.into(),
+            (why, _) => why.into(),
+        }
+    }
+
+    /// Writes the condition and the caret, when it was the condition that was refused.
+    pub(super) fn show(&self, output: Output) {
+        let at = if self.refusal.name == "invalid_condition" { place(&self.refusal.words) } else { None };
+        if let Some(at) = at {
+            let (text, caret) = lines(&self.condition, at);
+            output.below(&text);
+            output.below(&format!("{ERROR}{caret}{ERROR:#}"));
+        }
     }
 }
 

@@ -13,14 +13,13 @@ use anyhow::Context;
 use clap::ValueEnum;
 
 use crate::cli::access::Access;
-use crate::cli::caret;
+use crate::cli::caret::Refused;
 use crate::cli::moment;
 use crate::cli::options::span;
 use crate::cli::style::{DIM, GOOD, LITERAL, Output};
 use crate::cli::table::counted;
 use crate::cli::twin;
 use crate::cli::users;
-use crate::client::backend::Error;
 use crate::model::clock::{Clock, Timestamp};
 use crate::model::id::{DeviceId, MessageId, Tag, TopicName, UserId};
 use crate::model::message::{Durability, Urgency};
@@ -181,11 +180,8 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> anyhow::Result<ExitC
         if let Some(users) = users {
             return many::run(&backend, users, request, output).await;
         }
-        let answer = backend.push(request).await;
-        if let Err(Error::Refused(refusal)) = &answer {
-            caret::show(refusal, condition, output);
-        }
-        print(&answer?, output)?;
+        let answer = backend.push(request).await.map_err(|why| Refused::with(why, condition))?;
+        print(&answer, output)?;
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -279,7 +275,7 @@ fn print(accepted: &pb::PushResponse, output: Output) -> io::Result<()> {
         output.words(&format!("  log       {}", accepted.log))?;
     }
     if let Some(audience) = accepted.audience {
-        output.words(&format!("  audience  {}", counted(audience, "device")))?;
+        output.words(&format!("  audience  {}", counted(audience, "receiver")))?;
     }
     let from = accepted.send_at_ms.max(accepted.accepted_at_ms);
     let life = accepted.expires_at_ms.saturating_sub(from).div_ceil(1000) * 1000;
