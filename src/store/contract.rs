@@ -2,9 +2,11 @@
 //! store; one that wants to pass implements [`Place`] and calls [`contract!`].
 
 pub(super) mod announcements;
+pub(super) mod audiences;
 pub(super) mod devices;
 pub(super) mod logs;
 pub(super) mod messages;
+pub(super) mod people;
 pub(super) mod random;
 
 use std::sync::Arc;
@@ -14,10 +16,10 @@ use bytes::Bytes;
 
 use crate::model::clock::Timestamp;
 use crate::model::cursor::Cursor;
-use crate::model::id::{DeviceId, MessageId, Receiver, TenantId, TopicName, UserId};
+use crate::model::id::{DeviceId, GroupName, MessageId, Receiver, TenantId, TopicName, UserId};
 use crate::model::log::{LogId, Offset};
 use crate::model::message::{Durability, Urgency};
-use crate::store::{Answer, Append, Appended, Commit, Error, Idempotency, Limits, Page, Store};
+use crate::store::{Answer, Append, Appended, Commit, Error, Idempotency, Limits, MembersChange, Page, Store};
 
 /// Where the data of one test lies. A store opened in the same place again finds what the one before had answered.
 pub(super) trait Place: Sync {
@@ -48,6 +50,16 @@ macro_rules! contract {
                 dead_letters_are_shown, a_repeated_key_gives_the_first_outcome, a_repeated_key_in_one_batch,
                 a_key_with_other_content_is_a_conflict, keys_of_tenants_are_apart, a_refused_push_leaves_no_key,
                 sweeps_remove_in_bounded_steps, sweeps_find_what_came_due_behind_them, health_counts;
+            people: groups_are_made_found_and_removed, members_join_and_leave, too_many_groups_are_refused_whole,
+                who_joins_begins_at_the_heads_on_all_devices, who_leaves_stops_at_once_and_comes_back_at_the_heads,
+                a_topic_stays_while_another_group_brings_it, own_subscriptions_and_those_of_groups_are_told_apart,
+                the_first_device_takes_the_seat_of_its_user, a_user_whose_devices_are_forgotten_has_a_seat_again,
+                stale_groups_cannot_win, quiet_hours_and_settings_of_topics_are_kept,
+                the_log_of_a_groups_topic_lives_on, a_hundred_thousand_users_join;
+            audiences: audiences_follow_what_devices_are_and_do, audiences_come_in_pages_and_count_users,
+                a_condition_is_evaluated_at_its_place_in_the_order, excluded_devices_are_not_counted,
+                entries_tell_their_wishes, a_repeated_condition_gives_the_first_audience,
+                the_broadcast_log_is_followed_from_where_a_device_was_seen, a_full_broadcast_log_trims_the_oldest;
             random: any_sequence_matches_a_plain_model;
         );
     };
@@ -84,6 +96,27 @@ fn topic(name: &str) -> LogId {
 
 fn topic_name(name: &str) -> TopicName {
     TopicName::new(name).unwrap()
+}
+
+fn user(name: &str) -> UserId {
+    UserId::new(name).unwrap()
+}
+
+fn group_name(name: &str) -> GroupName {
+    GroupName::new(name).unwrap()
+}
+
+/// Users join a group, which arises with the topic of its name.
+async fn join(store: &dyn Store, group: &str, users: &[&str], now: Timestamp) {
+    let add = users.iter().map(|name| user(name)).collect();
+    let change = MembersChange { group: group_name(group), add, remove: Vec::new(), arises: vec![topic_name(group)] };
+    store.change_members(&tenant("acme"), change, now).await.unwrap();
+}
+
+async fn leave(store: &dyn Store, group: &str, users: &[&str], now: Timestamp) {
+    let remove = users.iter().map(|name| user(name)).collect();
+    let change = MembersChange { group: group_name(group), add: Vec::new(), remove, arises: Vec::new() };
+    store.change_members(&tenant("acme"), change, now).await.unwrap();
 }
 
 fn device(name: &str) -> DeviceId {
