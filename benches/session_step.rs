@@ -14,13 +14,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use pushline::delivery::handshake::Handshake;
+use pushline::delivery::handshake::{Handshake, Known};
 use pushline::delivery::options::Options;
 use pushline::delivery::session::{Input, Output, Session};
 use pushline::model::clock::{Moment, Now, Timestamp};
 use pushline::model::cursor::{Cursor, Following};
 use pushline::model::frame::{Ack, Open, Ticket};
-use pushline::model::id::{DeviceId, MessageId, Receiver, SessionId, TenantId, UserId};
+use pushline::model::id::{DeviceId, DeviceNumber, MessageId, Receiver, SessionId, TenantId, UserId};
 use pushline::model::log::{Epoch, Head, LogId, Offset};
 use pushline::model::message::{Entry, Page, Urgency};
 
@@ -69,7 +69,9 @@ impl Step {
         let following = Following { log, cursor: Cursor::after(EPOCH, Offset::ZERO), head };
         let mut out = Vec::new();
         let id = (SessionId::new(1), 1);
-        let session = handshake.accept(id, false, vec![following], Arc::new(options), NOW, &mut out);
+        let (number, following) = (DeviceNumber(1), vec![following]);
+        let known = Known { new: false, number, following, group_topics: Vec::new(), quiet: None };
+        let session = handshake.accept(id, known, Arc::new(options), NOW, &mut out);
         Self { session, receiver, last: 0, body: vec![7; 256].into(), out }
     }
 

@@ -30,6 +30,12 @@ pub enum Hint {
         /// The push; its offset is zero.
         entry: Entry,
     },
+    /// What the user of this inbox follows, or when it wants to be left alone, has changed. Unlike the others it is merged
+    /// where there is no room, and never dropped.
+    Changed {
+        /// The inbox.
+        log: LogId,
+    },
 }
 
 impl Hint {
@@ -37,7 +43,7 @@ impl Hint {
     #[must_use]
     pub const fn log(&self) -> &LogId {
         match self {
-            Self::Grown { log, .. } | Self::Online { log, .. } => log,
+            Self::Grown { log, .. } | Self::Online { log, .. } | Self::Changed { log } => log,
         }
     }
 
@@ -47,6 +53,7 @@ impl Hint {
         match self {
             Self::Grown { entry, .. } => entry.as_ref(),
             Self::Online { entry, .. } => Some(entry),
+            Self::Changed { .. } => None,
         }
     }
 }

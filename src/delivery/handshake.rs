@@ -10,9 +10,25 @@ use crate::model::clock::{Now, Timestamp};
 use crate::model::cursor::Following;
 use crate::model::fault::{Code, Fault};
 use crate::model::frame::{HeartbeatPlan, Open, Resume, ResumeOutcome, Welcome};
-use crate::model::id::{Receiver, SessionId};
+use crate::model::id::{DeviceNumber, Receiver, SessionId, TopicName};
 use crate::model::log::LogId;
 use crate::model::message::Urgency;
+use crate::zone::Hours;
+
+/// What the store knows of a device that opens.
+#[derive(Debug)]
+pub struct Known {
+    /// Nothing, until now.
+    pub new: bool,
+    /// Its number.
+    pub number: DeviceNumber,
+    /// What it follows.
+    pub following: Vec<Following>,
+    /// Topics among it that its user's groups bring.
+    pub group_topics: Vec<TopicName>,
+    /// The user's quiet hours.
+    pub quiet: Option<Hours>,
+}
 
 /// A device whose token was good and whose wishes are bounded, before its cursors are known.
 #[derive(Debug)]
@@ -53,17 +69,17 @@ impl Handshake {
         &self.receiver
     }
 
-    /// Makes the session. `seed` is chance, `new` and `following` are what the store knows of the device.
+    /// Makes the session. `seed` is chance.
     #[must_use]
     pub fn accept(
         self,
         (session, seed): (SessionId, u64),
-        new: bool,
-        following: Vec<Following>,
+        known: Known,
         options: Arc<Options>,
         now: Now,
         out: &mut Vec<Output>,
     ) -> Session {
+        let Known { new, number, following, group_topics, quiet } = known;
         let topics = following.iter().filter_map(|following| match &following.log {
             LogId::Topic(_, topic) => Some(topic.clone()),
             LogId::Inbox(..) | LogId::Broadcast(_) => None,
@@ -76,13 +92,16 @@ impl Handshake {
             resume: Resume { outcome: ResumeOutcome::New, waiting: 0, missed: 0 },
             server_time: now.wall,
             topics: topics.collect(),
-            group_topics: Vec::new(),
+            group_topics,
         };
         let left = self.token_expires_at.as_millis().saturating_sub(now.wall.as_millis());
         let terms = Terms {
             device: self.receiver.device,
+            user: self.receiver.user,
+            number,
             welcome,
             urgency_floor: self.urgency_floor,
+            quiet,
             token_expires: now.moment + Duration::from_millis(left),
             seed,
         };

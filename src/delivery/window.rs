@@ -4,25 +4,31 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::model::clock::Moment;
+use crate::model::id::MessageId;
 use crate::model::log::{LogId, Offset};
 use crate::model::message::Urgency;
+use crate::model::ranges::Ranges;
 
 /// One push in flight.
 #[derive(Clone, Debug)]
 pub(crate) struct Flight {
     /// The place it stands for; `None` for an online-only push.
     pub(crate) place: Option<(LogId, Offset)>,
+    /// The message, if its sender wants to know what becomes of it.
+    pub(crate) reported: Option<MessageId>,
+    /// When it was last sent.
+    pub(crate) sent: Moment,
     /// Failed deliveries so far.
     pub(crate) attempts: u32,
     /// Where it is.
-    stage: Stage,
+    pub(crate) stage: Stage,
     /// Seqs of its earlier deliveries on this connection; an ack of one of them settles it as well.
     earlier: Vec<u64>,
 }
 
 /// Where a push in flight is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+pub(crate) enum Stage {
     /// Sent; fails at this moment if it is not acked.
     Sent(Moment),
     /// Failed; is to be sent again at this moment.
@@ -74,14 +80,23 @@ impl Window {
     }
 
     /// A push is sent: numbers it. Its ack is awaited until `deadline`.
-    pub(crate) fn send(&mut self, place: Option<(LogId, Offset)>, attempts: u32, deadline: Moment) -> u64 {
-        self.insert(Flight { place, attempts, stage: Stage::Sent(deadline), earlier: Vec::new() }, deadline)
+    pub(crate) fn send(
+        &mut self,
+        place: Option<(LogId, Offset)>,
+        reported: Option<MessageId>,
+        attempts: u32,
+        sent: Moment,
+        deadline: Moment,
+    ) -> u64 {
+        let stage = Stage::Sent(deadline);
+        self.insert(Flight { place, reported, sent, attempts, stage, earlier: Vec::new() }, deadline)
     }
 
     /// A push that was due is sent again, under a new number.
-    pub(crate) fn resend(&mut self, seq: u64, deadline: Moment) -> Option<u64> {
+    pub(crate) fn resend(&mut self, seq: u64, sent: Moment, deadline: Moment) -> Option<u64> {
         let mut flight = self.remove(seq)?;
         flight.earlier.push(seq);
+        flight.sent = sent;
         flight.stage = Stage::Sent(deadline);
         Some(self.insert(flight, deadline))
     }
@@ -130,17 +145,31 @@ impl Window {
 
     /// Takes out everything of a log.
     pub(crate) fn remove_log(&mut self, log: &LogId) {
-        let of_log = |flight: &Flight| flight.place.as_ref().is_some_and(|(of, _)| of == log);
+        self.remove_those(log, |_| true);
+    }
+
+    /// Takes out what was settled by others.
+    pub(crate) fn remove_settled(&mut self, log: &LogId, settled: &Ranges) {
+        self.remove_those(log, |offset| settled.contains(offset.0));
+    }
+
+    fn remove_those(&mut self, log: &LogId, which: impl Fn(Offset) -> bool) {
+        let of_log = |flight: &Flight| flight.place.as_ref().is_some_and(|(of, at)| of == log && which(*at));
         let seqs: Vec<u64> = self.flights.iter().filter(|(_, flight)| of_log(flight)).map(|(&seq, _)| seq).collect();
         for seq in seqs {
             self.remove(seq);
         }
     }
 
-    /// Whether a place is in flight. Looks at each flight: only for logs that are read a second time.
-    pub(crate) fn holds(&self, log: &LogId, offset: Offset) -> bool {
+    /// The push of a place, if it is in flight. Looks at each flight: only for what is asked rarely.
+    pub(crate) fn of_place(&self, log: &LogId, offset: Offset) -> Option<(u64, &Flight)> {
         let here = |flight: &Flight| flight.place.as_ref().is_some_and(|(of, at)| *at == offset && of == log);
-        self.flights.values().any(here)
+        self.flights.iter().find(|(_, flight)| here(flight)).map(|(&seq, flight)| (seq, flight))
+    }
+
+    /// Whether a place is in flight.
+    pub(crate) fn holds(&self, log: &LogId, offset: Offset) -> bool {
+        self.of_place(log, offset).is_some()
     }
 
     /// The delivery failed: it rests until `until`, then is due.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::model::clock::Timestamp;
 use crate::model::condition::Condition;
-use crate::model::id::{DeviceId, MessageId, TopicName, UserId};
+use crate::model::id::{DeviceId, DeviceNumber, MessageId, TopicName, UserId};
 use crate::model::log::{Epoch, Head, LogId, Offset};
 use crate::model::set::DeviceSet;
 
@@ -115,6 +115,15 @@ pub struct Aim {
     pub any_of_user: bool,
     /// It brings nothing: it takes another entry away.
     pub dismissal: Option<Dismissed>,
+}
+
+impl Aim {
+    /// Whether it is for this device, if that follows the log at all.
+    #[must_use]
+    pub fn meets(&self, user: &UserId, device: &DeviceId, number: DeviceNumber) -> bool {
+        self.audience.as_ref().is_none_or(|audience| audience.contains(number))
+            && !self.exclude.iter().any(|exclusion| exclusion.covers(user, device))
+    }
 }
 
 /// A user, or one device of one.

@@ -16,4 +16,5 @@ pub mod ranges;
 pub mod receipt;
 pub mod rule;
 pub mod set;
+pub mod standing;
 pub mod webhook;

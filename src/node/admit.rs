@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::delivery::handshake::Handshake;
+use crate::delivery::handshake::{Handshake, Known};
 use crate::delivery::session::{Output, Session};
 use crate::model::clock::{Clock, Moment};
 use crate::model::fault::{Code, Fault};
@@ -12,8 +12,8 @@ use crate::model::log::LogId;
 use crate::node::cores::Place;
 use crate::node::hub::{DRAINING, Seat};
 use crate::node::presence::Attendee;
-use crate::node::{Node, fault};
-use crate::store::{self, Following, Opened, Store};
+use crate::node::{Node, fault, quiet};
+use crate::store::{self, Follows, Opened, Store};
 
 /// A session that is ready to be served on a link.
 pub struct Admitted {
@@ -101,11 +101,14 @@ impl Node {
         let handshake = Handshake::check(open, claims.receiver.clone(), claims.expires_at, &self.delivery)?;
         let mut seat = self.hub.sit(claims.receiver.clone(), &place.core).await?;
         let mut presence = self.absent(claims.receiver.clone());
-        let (new, following) = self.cursors(&mut presence, &mut seat).await?;
+        let known = self.cursors(&mut presence, &mut seat).await?;
+        if !open.attributes.is_empty() {
+            self.store.describe(&claims.receiver, open.attributes.clone()).await.map_err(fault)?;
+        }
         let id = SessionId::new(fastrand::u64(..));
         let mut first = Vec::new();
         let options = Arc::clone(&self.delivery);
-        let session = handshake.accept((id, fastrand::u64(..)), new, following, options, self.clock.now(), &mut first);
+        let session = handshake.accept((id, fastrand::u64(..)), known, options, self.clock.now(), &mut first);
         if let Some(Output::Send(crate::model::frame::Frame::Welcome(welcome))) = first.first() {
             self.metrics.session_opened(welcome.resume.outcome);
             let Resume { outcome, waiting, missed } = welcome.resume;
@@ -123,23 +126,26 @@ impl Node {
     }
 
     /// Reads the cursors. The hub hears of each log before its head is read, so no hint falls between the two.
-    async fn cursors(&self, presence: &mut Presence, seat: &mut Seat) -> Result<(bool, Vec<Following>), Fault> {
+    async fn cursors(&self, presence: &mut Presence, seat: &mut Seat) -> Result<Known, Fault> {
         seat.follow(LogId::Inbox(presence.receiver.tenant.clone(), presence.receiver.user.clone()));
-        let mut opened = presence.open().await.map_err(fault)?;
-        let topics = || opened.follows.following.iter().filter(|following| matches!(following.log, LogId::Topic(..)));
-        let logs: Vec<LogId> = topics().map(|following| following.log.clone()).collect();
+        let Opened { new, follows } = presence.open().await.map_err(fault)?;
+        let Follows { number, mut following, group_topics, quiet_hours } = follows;
+        seat.known_as(number);
+        let logs = following.iter().map(|following| &following.log).filter(|log| !matches!(log, LogId::Inbox(..)));
+        let logs: Vec<LogId> = logs.cloned().collect();
         if !logs.is_empty() {
             for log in &logs {
                 seat.follow(log.clone());
             }
             let heads = self.store.heads(logs.clone()).await.map_err(fault)?;
             for (log, head) in logs.iter().zip(heads) {
-                if let Some(following) = opened.follows.following.iter_mut().find(|following| following.log == *log) {
+                if let Some(following) = following.iter_mut().find(|following| following.log == *log) {
                     following.head = head;
                 }
             }
         }
-        Ok((opened.new, opened.follows.following))
+        let quiet = quiet(quiet_hours, seat.receiver());
+        Ok(Known { new, number, following, group_topics, quiet })
     }
 }
 

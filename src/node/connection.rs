@@ -1,6 +1,8 @@
 //! The task that owns a connection: it waits, feeds the session, and performs what the session wants. It decides
 //! nothing.
 
+mod requests;
+
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,16 +17,17 @@ use crate::delivery::session::{Input, Output, Session, Tally};
 use crate::model::clock::{Moment, Now};
 use crate::model::close::CloseReason;
 use crate::model::fault::{Code, Fault};
-use crate::model::frame::{Answer, Frame, Request, Ticket};
-use crate::model::id::{SessionId, TopicName};
+use crate::model::frame::{Frame, Request, Ticket};
+use crate::model::id::SessionId;
 use crate::model::log::{Head, LogId};
 use crate::model::message::Page;
 use crate::node::admit::{Admitted, Presence};
+use crate::node::connection::requests::Written;
 use crate::node::hub::Seat;
 use crate::node::link::{Event, Link};
-use crate::node::mailbox::Item;
+use crate::node::mailbox::{Item, Question};
 use crate::node::{Node, fault};
-use crate::store::{Commit, Error, Following};
+use crate::store::{Commit, Error, Follows};
 
 /// How long a closing link may take to write its last frames.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -36,17 +39,13 @@ const LAST_COMMIT: Duration = Duration::from_secs(5);
 /// hints keeps the link from its turn.
 const INPUTS_A_TURN: usize = 64;
 
-/// Subscribes and unsubscribes of one device that wait for their turn. Full: `store_busy`. A guess: as many as a
-/// connection has streams by default.
-const TOPICS_WAITING_MAX: usize = 32;
-
 /// What the store has answered.
 enum Done {
     Page(Option<Page>),
     Heads(Vec<LogId>, Result<Vec<Head>, Error>),
     Committed(Result<(), Error>),
-    Subscribed(Ticket, Vec<LogId>, Result<(Vec<Following>, u32), Error>),
-    Unsubscribed(Ticket, Vec<LogId>, Result<u32, Error>),
+    Follows(Result<Follows, Error>),
+    Written(Ticket, Written),
 }
 
 /// What woke the task.
@@ -69,10 +68,13 @@ struct Connection<L> {
     presence: Presence,
     seat: Seat,
     work: FuturesUnordered<Pin<Box<dyn Future<Output = Done> + Send>>>,
-    /// Subscribes and unsubscribes, one at a time so that their order holds. At most [`TOPICS_WAITING_MAX`]: the streams
-    /// of the connection are no bound, a device may reset them and go on.
-    topics: VecDeque<(Ticket, Request)>,
-    topics_busy: bool,
+    /// Requests that must be written, one at a time so that their order holds. Bounded: the streams of the connection are
+    /// no bound, a device may reset them and go on.
+    waiting: VecDeque<(Ticket, Request)>,
+    /// One of them is under way.
+    writing: bool,
+    /// What the device follows has changed, and is read anew after what is under way. No mail is looked at until then.
+    refreshing: bool,
     /// Received bytes that the session was told of.
     heard: u64,
     /// Unsent bytes that the session was told of, or knows of because it sent them.
@@ -108,8 +110,9 @@ pub fn serve<L: Link>(
         presence,
         seat,
         work: FuturesUnordered::new(),
-        topics: VecDeque::new(),
-        topics_busy: false,
+        waiting: VecDeque::new(),
+        writing: false,
+        refreshing: false,
         heard: 0,
         unsent: 0,
         sent: 0,
@@ -182,7 +185,7 @@ impl<L: Link> Connection<L> {
             let now = self.node.clock.now();
             match wake {
                 Wake::Done(done) => self.done(now, done),
-                Wake::Mail(items) => items.into_iter().for_each(|item| self.mail(now, item)),
+                Wake::Mail(items) => self.mail(now, items),
                 Wake::Link(Event::Request(ticket, request)) => {
                     self.request(now, ticket, request);
                     self.look_at_link();
@@ -211,7 +214,9 @@ impl<L: Link> Connection<L> {
             if let Poll::Ready(Some(done)) = Pin::new(&mut self.work).poll_next(context) {
                 return Poll::Ready(Wake::Done(done));
             }
-            if let Poll::Ready(items) = self.seat.mailbox().poll(context) {
+            if !self.refreshing
+                && let Poll::Ready(items) = self.seat.mailbox().poll(context)
+            {
                 return Poll::Ready(Wake::Mail(items));
             }
             if timer.poll(context).is_ready() {
@@ -298,9 +303,9 @@ impl<L: Link> Connection<L> {
                     let heads = self.node.store.heads(logs.clone());
                     self.work.push(Box::pin(async move { Done::Heads(logs, heads.await) }));
                 }
-                Output::Commit(cursors, dead) => {
+                Output::Commit(cursors, dead, reports) => {
                     let receiver = self.seat.receiver().clone();
-                    let committed = self.node.store.commit(Commit { receiver, cursors, dead, reports: Vec::new() });
+                    let committed = self.node.store.commit(Commit { receiver, cursors, dead, reports });
                     self.work.push(Box::pin(async move { Done::Committed(committed.await) }));
                 }
                 Output::Ping => self.link.ping(),
@@ -351,7 +356,17 @@ impl<L: Link> Connection<L> {
         self.feed(now, Input::Deadline);
     }
 
-    fn mail(&mut self, now: Now, item: Item) {
+    fn mail(&mut self, now: Now, mut items: VecDeque<Item>) {
+        while let Some(item) = items.pop_front() {
+            self.item(now, item);
+            if self.refreshing {
+                // What came after the change must not be looked at before it.
+                return self.seat.mailbox().put_back(items);
+            }
+        }
+    }
+
+    fn item(&mut self, now: Now, item: Item) {
         let input = match item {
             Item::Grown(log, epoch, last) => Input::Grown { log, epoch, last, entry: None },
             Item::Hint(hint) => match &*hint {
@@ -359,60 +374,21 @@ impl<L: Link> Connection<L> {
                     Input::Grown { log: log.clone(), epoch: *epoch, last: *last, entry: entry.clone() }
                 }
                 Hint::Online { entry, .. } => Input::Online(entry.clone()),
+                // They wait as an item of their own.
+                Hint::Changed { .. } => return,
             },
+            Item::Changed => return self.refresh(now),
+            Item::Question(Question { log, epoch, offset, answer }) => {
+                if !self.session.over() {
+                    // Who asked may be gone.
+                    let _ = answer.send(self.session.standing(now, &log, epoch, offset));
+                }
+                return;
+            }
             Item::Close(reason) => Input::Close(reason),
             Item::Drain { after } => Input::Drain { return_after: after, grace: after },
         };
         self.feed(now, input);
-    }
-
-    fn request(&mut self, now: Now, ticket: Ticket, request: Request) {
-        self.presence.stir(now.moment);
-        match request {
-            _ if self.session.over() => self.link.answer(ticket, Err(ended())),
-            Request::Ack(ack) => self.feed(now, Input::Ack(ticket, ack)),
-            Request::Update { urgency_floor, window, .. } => {
-                self.feed(now, Input::Update(ticket, urgency_floor, window))
-            }
-            Request::Dismiss(_) => self.link.answer(ticket, Ok(Answer::Dismissed { dismissed: 0 })),
-            Request::Subscribe(_) | Request::Unsubscribe(_) if self.topics.len() >= TOPICS_WAITING_MAX => {
-                let words = "more subscribes and unsubscribes wait than fit; try again in a moment";
-                self.link.answer(ticket, Err(Fault::new(Code::StoreBusy, words)));
-            }
-            Request::Subscribe(_) | Request::Unsubscribe(_) => {
-                self.topics.push_back((ticket, request));
-                self.next_topics();
-            }
-        }
-    }
-
-    /// Begins the next subscribe or unsubscribe, if none is under way.
-    fn next_topics(&mut self) {
-        if self.topics_busy {
-            return;
-        }
-        let Some((ticket, request)) = self.topics.pop_front() else { return };
-        let receiver = self.seat.receiver();
-        let tenant = receiver.tenant.clone();
-        let logs = |topics: &[TopicName]| -> Vec<LogId> {
-            topics.iter().map(|topic| LogId::Topic(tenant.clone(), topic.clone())).collect()
-        };
-        self.topics_busy = true;
-        match request {
-            Request::Subscribe(topics) => {
-                let logs = logs(&topics);
-                // The hub hears of the log before its head is read, so no hint falls between the two.
-                logs.iter().for_each(|log| self.seat.follow(log.clone()));
-                let subscribed = self.node.store.subscribe(self.seat.receiver(), topics);
-                self.work.push(Box::pin(async move { Done::Subscribed(ticket, logs, subscribed.await) }));
-            }
-            Request::Unsubscribe(topics) => {
-                let logs = logs(&topics);
-                let left = self.node.store.unsubscribe(receiver, topics);
-                self.work.push(Box::pin(async move { Done::Unsubscribed(ticket, logs, left.await) }));
-            }
-            Request::Ack(_) | Request::Update { .. } | Request::Dismiss(_) => self.topics_busy = false,
-        }
     }
 
     fn done(&mut self, now: Now, done: Done) {
@@ -424,43 +400,8 @@ impl<L: Link> Connection<L> {
                 self.feed(now, Input::Heads(Vec::new()));
             }
             Done::Committed(result) => self.feed(now, Input::Committed(result.map_err(fault))),
-            Done::Subscribed(ticket, logs, result) => {
-                let answer = match result {
-                    Ok((following, subscriptions)) => {
-                        self.feed(now, Input::Followed(following));
-                        // A hint may have come before the session followed: the heads tell what it said.
-                        let heads = self.node.store.heads(logs.clone());
-                        self.work.push(Box::pin(async move { Done::Heads(logs, heads.await) }));
-                        Ok(Answer::Subscribed { subscriptions })
-                    }
-                    Err(error) => {
-                        self.unfollow_unknown(&logs);
-                        Err(fault(error))
-                    }
-                };
-                self.topics_done(ticket, answer);
-            }
-            Done::Unsubscribed(ticket, logs, result) => {
-                if result.is_ok() {
-                    logs.iter().for_each(|log| self.seat.unfollow(log));
-                    self.feed(now, Input::Unfollowed(logs));
-                }
-                let answer = result.map(|subscriptions| Answer::Unsubscribed { subscriptions }).map_err(fault);
-                self.topics_done(ticket, answer);
-            }
-        }
-    }
-
-    fn topics_done(&mut self, ticket: Ticket, answer: Result<Answer, Fault>) {
-        self.link.answer(ticket, answer);
-        self.topics_busy = false;
-        self.next_topics();
-    }
-
-    /// A subscribe was refused: hints of logs that the session does not follow are not wanted.
-    fn unfollow_unknown(&mut self, logs: &[LogId]) {
-        for log in logs.iter().filter(|log| !self.session.follows(log)) {
-            self.seat.unfollow(log);
+            Done::Follows(follows) => self.refreshed(now, follows),
+            Done::Written(ticket, written) => self.written(now, ticket, written),
         }
     }
 }

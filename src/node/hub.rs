@@ -1,21 +1,24 @@
 //! Who is connected to this node, and which cores have followers of which log. It hands hints to cores and decides nothing.
 
+mod seats;
+
 use std::collections::HashMap;
-use std::collections::hash_map::{Entry, RandomState};
+use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-
 use crate::bus::{Hint, Inlet};
 use crate::model::close::CloseReason;
 use crate::model::fault::{Code, Fault};
-use crate::model::id::{Receiver, TenantId, UserId};
+use crate::model::id::{DeviceNumber, Receiver, TenantId};
 use crate::model::log::LogId;
+use crate::model::message::Entry;
+use crate::model::set::DeviceSet;
 use crate::node::core::{Core, Left};
-use crate::node::mailbox::{Item, Mailbox};
+use crate::node::hub::seats::{Place, Seats};
+use crate::node::mailbox::{Item, Mailbox, Question};
 
 /// Locks that the followers are spread over, so that a push to one log does not wait for a push to another.
 const SHARDS: usize = 64;
@@ -50,30 +53,11 @@ pub(crate) struct Hub {
     user_connections_max: u32,
 }
 
-/// Who is connected.
-#[derive(Default)]
-struct Seats {
-    by_device: HashMap<Receiver, Arc<Place>>,
-    by_user: HashMap<(TenantId, UserId), u32>,
-    /// The node is being emptied. Stands under the lock of the seats, so that every device either was asked to move or
-    /// is refused.
-    draining: bool,
-}
-
-/// One connection's place at the hub.
-struct Place {
-    mailbox: Arc<Mailbox>,
-    /// The session is over: its last commit is answered and nothing of it will be written any more.
-    ended: CancellationToken,
-}
-
 /// A connection's hold on its place; given up by dropping it.
 pub(crate) struct Seat {
     hub: Arc<Hub>,
     receiver: Receiver,
     place: Arc<Place>,
-    /// Where the connection lives.
-    core: Arc<Core>,
     following: Vec<LogId>,
 }
 
@@ -95,10 +79,9 @@ impl Hub {
     /// `core`.
     pub(crate) async fn sit(self: &Arc<Self>, receiver: Receiver, core: &Arc<Core>) -> Result<Seat, Fault> {
         let mailbox = Arc::new(Mailbox::new(self.next_id.fetch_add(1, Ordering::Relaxed)));
-        let place = Arc::new(Place { mailbox, ended: CancellationToken::new() });
+        let place = Arc::new(Place::new(mailbox, Arc::clone(core)));
         let older = self.claim(&receiver, &place)?;
-        let (hub, core) = (Arc::clone(self), Arc::clone(core));
-        let seat = Seat { hub, receiver, place, core, following: Vec::new() };
+        let seat = Seat { hub: Arc::clone(self), receiver, place, following: Vec::new() };
         if let Some(older) = older {
             older.mailbox.order(Item::Close(CloseReason::TakenOver));
             if tokio::time::timeout(TAKE_OVER_PATIENCE, older.ended.cancelled()).await.is_err() {
@@ -113,20 +96,19 @@ impl Hub {
         if seats.draining {
             return Err(Fault::new(Code::Draining, DRAINING));
         }
-        if let Some(taken) = seats.by_device.get_mut(receiver) {
-            return Ok(Some(std::mem::replace(taken, Arc::clone(place))));
+        if let Some(older) = seats.replace(receiver, place) {
+            return Ok(Some(older));
         }
-        if seats.by_device.len() >= self.connections_max {
+        if seats.connected >= self.connections_max {
             let words = format!("this node holds {} connections, its limit; try again later", self.connections_max);
             return Err(Fault::new(Code::TooManyConnections, words));
         }
-        let of_user = seats.by_user.entry((receiver.tenant.clone(), receiver.user.clone())).or_default();
-        if *of_user >= self.user_connections_max {
+        let of_user = seats.of_user(&receiver.tenant, &receiver.user).len();
+        if of_user >= self.user_connections_max as usize {
             let words = format!("the user has {of_user} devices connected, the limit; close one of them");
             return Err(Fault::new(Code::TooManyUserConnections, words));
         }
-        *of_user += 1;
-        seats.by_device.insert(receiver.clone(), Arc::clone(place));
+        seats.insert(receiver, place);
         Ok(None)
     }
 
@@ -134,7 +116,7 @@ impl Hub {
     pub(crate) fn drain(&self, spread: Duration) {
         let mut seats = self.seats();
         seats.draining = true;
-        for place in seats.by_device.values() {
+        for place in seats.all() {
             let after = spread.mul_f64(fastrand::f64());
             place.mailbox.order(Item::Drain { after });
         }
@@ -142,7 +124,23 @@ impl Hub {
 
     /// Devices connected now.
     pub(crate) fn connected(&self) -> usize {
-        self.seats().by_device.len()
+        self.seats().connected
+    }
+
+    /// How many of a set of devices are online.
+    pub(crate) fn online_of(&self, tenant: &TenantId, devices: &DeviceSet) -> u64 {
+        self.seats().online_of(tenant, devices)
+    }
+
+    /// Whether a device is online.
+    pub(crate) fn is_online(&self, receiver: &Receiver) -> bool {
+        self.seats().is_online(receiver)
+    }
+
+    /// Leaves a question with a device's session; false when it has none, or cannot take any more.
+    pub(crate) fn ask(&self, receiver: &Receiver, question: Question) -> bool {
+        let place = self.seats().get(receiver).cloned();
+        place.is_some_and(|place| place.mailbox.ask(question))
     }
 
     fn seats(&self) -> MutexGuard<'_, Seats> {
@@ -171,13 +169,40 @@ impl Hub {
     /// How many sessions a hint is for. That a log has grown concerns all that follow it, whomever the entry is for. What
     /// no log holds goes only to whom it is for, so that the answer counts no others.
     fn concerned(&self, hint: &Hint, reach: Reach) -> usize {
-        if let Hint::Online { log: LogId::Inbox(tenant, user), entry } = hint
-            && let Some(device) = &entry.device
-        {
-            let receiver = Receiver { tenant: tenant.clone(), user: user.clone(), device: device.clone() };
-            return usize::from(self.seats().by_device.contains_key(&receiver)).min(reach.sessions as usize);
+        let sessions = reach.sessions as usize;
+        match hint {
+            Hint::Online { log, entry } if entry.device.is_some() || entry.aim.is_some() => {
+                self.aimed(log, entry, sessions)
+            }
+            Hint::Online { .. } | Hint::Grown { .. } => sessions,
+            Hint::Changed { .. } => 0,
         }
-        reach.sessions as usize
+    }
+
+    /// How many sessions an online-only push is for that is not for all who follow its log.
+    fn aimed(&self, log: &LogId, entry: &Entry, sessions: usize) -> usize {
+        let (tenant, seats) = (log.tenant(), self.seats());
+        let aim = entry.aim.as_deref();
+        let excluded = aim.map_or(&[][..], |aim| &aim.exclude);
+        if let (LogId::Inbox(_, user), Some(only)) = (log, &entry.device) {
+            let receiver = Receiver { tenant: tenant.clone(), user: user.clone(), device: only.clone() };
+            let meant = !excluded.iter().any(|exclusion| exclusion.covers(user, only));
+            return usize::from(meant && seats.get(&receiver).is_some()).min(sessions);
+        }
+        let audience = aim.and_then(|aim| aim.audience.as_ref());
+        let all = audience.map_or(sessions as u64, |audience| seats.online_of(tenant, audience));
+        let mut out: Vec<&Arc<Place>> = Vec::new();
+        for exclusion in excluded {
+            let of_user = seats.of_user(tenant, &exclusion.user).iter();
+            out.extend(of_user.filter(|(name, _)| exclusion.covers(&exclusion.user, name)).map(|(_, place)| place));
+        }
+        out.sort_by_key(|place| place.mailbox.id);
+        out.dedup_by_key(|place| place.mailbox.id);
+        let listens = |place: &&Arc<Place>| match audience {
+            Some(audience) => place.number().is_some_and(|number| audience.contains(number)),
+            None => place.core.has(log, &place.mailbox),
+        };
+        usize::try_from(all).unwrap_or(usize::MAX).saturating_sub(out.into_iter().filter(listens).count())
     }
 }
 
@@ -215,12 +240,19 @@ impl Seat {
         &self.place.mailbox
     }
 
+    /// The store knows the device by this number: it counts as online from now on. To be told before the broadcast log is
+    /// followed, whose hints go by number.
+    pub(crate) fn known_as(&self, number: DeviceNumber) {
+        self.place.mailbox.is_of(number);
+        self.hub.seats().came_online(&self.receiver, &self.place, number);
+    }
+
     /// Hints of this log arrive from now on.
     pub(crate) fn follow(&mut self, log: LogId) {
         let mut shard = self.hub.shard(&log).write().unwrap_or_else(PoisonError::into_inner);
-        if self.core.follow(&log, self.mailbox()) {
+        if self.place.core.follow(&log, self.mailbox()) {
             let reach = shard.entry(log.clone()).or_default();
-            reach.cores |= self.core.bit();
+            reach.cores |= self.place.core.bit();
             reach.sessions += 1;
             drop(shard);
             self.following.push(log);
@@ -233,13 +265,20 @@ impl Seat {
         self.leave(log);
     }
 
+    /// Hints of these logs arrive no more, but for some.
+    pub(crate) fn unfollow_unless(&mut self, keep: impl Fn(&LogId) -> bool) {
+        let (kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut self.following).into_iter().partition(|log| keep(log));
+        self.following = kept;
+        gone.iter().for_each(|log| self.leave(log));
+    }
+
     fn leave(&self, log: &LogId) {
         let mut shard = self.hub.shard(log).write().unwrap_or_else(PoisonError::into_inner);
-        let left = self.core.unfollow(log, self.mailbox());
+        let left = self.place.core.unfollow(log, self.mailbox());
         let Some(reach) = shard.get_mut(log).filter(|_| left != Left::Unchanged) else { return };
         reach.sessions -= 1;
         if left == Left::Nobody {
-            reach.cores &= !self.core.bit();
+            reach.cores &= !self.place.core.bit();
         }
         if reach.sessions == 0 {
             shard.remove(log);
@@ -252,164 +291,10 @@ impl Drop for Seat {
         for log in &self.following {
             self.leave(log);
         }
-        let mut seats = self.hub.seats();
-        let own = seats.by_device.get(&self.receiver).is_some_and(|place| Arc::ptr_eq(place, &self.place));
-        if own {
-            seats.by_device.remove(&self.receiver);
-            let user = (self.receiver.tenant.clone(), self.receiver.user.clone());
-            if let Entry::Occupied(mut count) = seats.by_user.entry(user) {
-                *count.get_mut() -= 1;
-                if *count.get() == 0 {
-                    count.remove();
-                }
-            }
-        }
-        drop(seats);
+        self.hub.seats().remove(&self.receiver, &self.place);
         self.place.ended.cancel();
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::Hub;
-    use crate::bus::{Hint, Inlet};
-    use crate::model::clock::Timestamp;
-    use crate::model::fault::Code;
-    use crate::model::id::{DeviceId, MessageId, Receiver, TenantId, UserId};
-    use crate::model::log::{Epoch, LogId, Offset};
-    use crate::model::message::{Entry, Urgency};
-    use crate::node::core::Core;
-
-    fn receiver(user: &str, device: &str) -> Receiver {
-        Receiver {
-            tenant: TenantId::new("t").expect("a name"),
-            user: UserId::new(user).expect("a name"),
-            device: DeviceId::new(device).expect("a name"),
-        }
-    }
-
-    /// A hub with one core.
-    fn hub(connections_max: usize, user_connections_max: u32) -> (Arc<Hub>, Arc<Core>) {
-        let core = Arc::new(Core::new(0));
-        (Arc::new(Hub::new(vec![Arc::clone(&core)], connections_max, user_connections_max)), core)
-    }
-
-    #[tokio::test]
-    async fn limits_are_kept_and_places_come_free() {
-        let (hub, core) = hub(3, 2);
-        let refused = async |user, device| hub.sit(receiver(user, device), &core).await.err().map(|fault| fault.code);
-        let one = hub.sit(receiver("u", "1"), &core).await.expect("a free place");
-        let two = hub.sit(receiver("u", "2"), &core).await.expect("a free place");
-        assert_eq!(refused("u", "3").await, Some(Code::TooManyUserConnections));
-        let other = hub.sit(receiver("v", "1"), &core).await.expect("a free place");
-        assert_eq!(refused("w", "1").await, Some(Code::TooManyConnections));
-        drop((one, other));
-        assert_eq!(hub.connected(), 1);
-        assert_eq!(refused("u", "3").await, None);
-        drop(two);
-        assert_eq!(hub.connected(), 0);
-        assert!(hub.seats().by_user.is_empty());
-    }
-
-    /// A device that came just before the drain and sits down just after it would never be asked to move.
-    #[tokio::test]
-    async fn nobody_sits_down_after_the_drain() {
-        let (hub, core) = hub(3, 2);
-        let seat = hub.sit(receiver("u", "1"), &core).await.expect("a free place");
-        hub.drain(std::time::Duration::ZERO);
-        for device in ["1", "2"] {
-            let refused = hub.sit(receiver("u", device), &core).await.err().map(|fault| fault.code);
-            assert_eq!(refused, Some(Code::Draining));
-        }
-        drop(seat);
-        assert_eq!(hub.connected(), 0);
-    }
-
-    /// A newer connection of a device waits for the older one to end, and does not count twice.
-    #[tokio::test]
-    async fn a_newer_connection_takes_over() {
-        let (hub, core) = hub(1, 1);
-        let older = hub.sit(receiver("u", "1"), &core).await.expect("a free place");
-        let mailbox = Arc::clone(older.mailbox());
-        let newer = tokio::spawn({
-            let (hub, core) = (Arc::clone(&hub), Arc::clone(&core));
-            async move { hub.sit(receiver("u", "1"), &core).await }
-        });
-        let order = std::future::poll_fn(|context| mailbox.poll(context)).await;
-        assert_eq!(order.len(), 1, "the older one is told");
-        assert!(!newer.is_finished());
-        drop(older);
-        let newer = newer.await.expect("no panic").expect("the place of the older one");
-        assert_eq!(hub.connected(), 1);
-        drop(newer);
-        assert_eq!(hub.connected(), 0);
-    }
-
-    #[tokio::test]
-    async fn hints_reach_those_who_follow_and_no_others() {
-        let (hub, core) = hub(9, 9);
-        let log = LogId::Inbox(TenantId::new("t").expect("a name"), UserId::new("u").expect("a name"));
-        let hint = Arc::new(Hint::Grown { log: log.clone(), epoch: Epoch(1), last: Offset(1), entry: None });
-        let mut one = hub.sit(receiver("u", "1"), &core).await.expect("a free place");
-        let mut two = hub.sit(receiver("u", "2"), &core).await.expect("a free place");
-        one.follow(log.clone());
-        one.follow(log.clone());
-        two.follow(log.clone());
-        assert_eq!(hub.receive(&[Arc::clone(&hint)]), 2);
-        two.unfollow(&log);
-        assert_eq!(hub.receive(&[Arc::clone(&hint)]), 1);
-        drop(one);
-        assert_eq!(hub.receive(&[Arc::clone(&hint)]), 0);
-        assert!(hub.reaches.iter().all(|shard| shard.read().expect("no panic").is_empty()), "nothing is left behind");
-    }
-
-    #[tokio::test]
-    async fn a_hint_goes_once_to_each_core_that_has_followers() {
-        let cores: Vec<_> = (0..3).map(|number| Arc::new(Core::new(number))).collect();
-        let hub = Arc::new(Hub::new(cores.clone(), 9, 9));
-        let log = |user| LogId::Inbox(TenantId::new("t").expect("a name"), UserId::new(user).expect("a name"));
-        let grown = |log: LogId| Arc::new(Hint::Grown { log, epoch: Epoch(1), last: Offset(1), entry: None });
-        let mut seats = Vec::new();
-        for (user, device, core) in [("u", "1", 0), ("u", "2", 2), ("v", "1", 2), ("w", "1", 1)] {
-            let mut seat = hub.sit(receiver(user, device), &cores[core]).await.expect("a free place");
-            seat.follow(log(user));
-            seats.push(seat);
-        }
-        assert_eq!(hub.receive(&[grown(log("u")), grown(log("v")), grown(log("x"))]), 3);
-        for (core, waiting) in cores.iter().zip([1, 0, 2]) {
-            assert_eq!(core.waiting(), waiting, "core {}", core.number);
-        }
-        seats.remove(0);
-        assert_eq!(hub.receive(&[grown(log("u"))]), 1);
-        assert_eq!((cores[0].waiting(), cores[2].waiting()), (1, 3));
-    }
-
-    /// An answer that counted the user's other devices would tell a backend that a device is there when it is not.
-    #[tokio::test]
-    async fn an_online_only_push_to_a_device_reaches_and_counts_that_device() {
-        let (hub, core) = hub(9, 9);
-        let log = LogId::Inbox(TenantId::new("t").expect("a name"), UserId::new("u").expect("a name"));
-        let mut one = hub.sit(receiver("u", "1"), &core).await.expect("a free place");
-        one.follow(log.clone());
-        let handed = |device: Option<&str>| {
-            let entry = Entry {
-                offset: Offset::ZERO,
-                id: MessageId::new(1, [0; 10]),
-                accepted_at: Timestamp::ZERO,
-                expires_at: Timestamp::ZERO,
-                urgency: Urgency::Normal,
-                device: device.map(|name| DeviceId::new(name).expect("a name")),
-                aim: None,
-                receipts: true,
-                body: bytes::Bytes::new(),
-            };
-            hub.receive(&[Arc::new(Hint::Online { log: log.clone(), entry })])
-        };
-        assert_eq!([handed(None), handed(Some("1")), handed(Some("2"))], [1, 1, 0]);
-        let mut two = hub.sit(receiver("u", "2"), &core).await.expect("a free place");
-        two.follow(log.clone());
-        assert_eq!([handed(None), handed(Some("1")), handed(Some("2"))], [2, 1, 1]);
-    }
-}
+mod tests;

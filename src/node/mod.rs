@@ -11,6 +11,7 @@ mod mailbox;
 pub mod people;
 pub mod presence;
 pub mod push;
+mod sessions;
 pub mod upkeep;
 
 use std::sync::Arc;
@@ -25,12 +26,14 @@ use crate::delivery::options::Options as DeliveryOptions;
 use crate::metrics::Metrics;
 use crate::model::clock::Clock;
 use crate::model::fault::{Code, Fault};
-use crate::model::id::{MessageId, TenantId};
+use crate::model::id::{MessageId, Receiver, TenantId};
+use crate::model::quiet::QuietHours;
 use crate::model::rule::TopicRule;
 use crate::node::cores::Cores;
 use crate::node::hub::Hub;
 use crate::node::presence::Board;
 use crate::store::{self, Store};
+use crate::zone::Hours;
 
 pub use crate::store::{DeviceOutcome, DeviceState, Health, MessageRecord, MessageState};
 
@@ -225,6 +228,13 @@ impl Node {
 
 /// How long the writes of those who were cut off are waited for. A guess: a write takes milliseconds.
 const LAST_WRITES: Duration = Duration::from_secs(1);
+
+/// Quiet hours as sessions keep them. They were checked when they were taken in; a zone that is not known any more is told
+/// to the operator, and nobody's pushes wait for it.
+fn quiet(hours: Option<QuietHours>, receiver: &Receiver) -> Option<Hours> {
+    let checked = Hours::new(&hours?);
+    checked.inspect_err(|error| tracing::error!(%receiver, %error, "the user's quiet hours cannot be kept")).ok()
+}
 
 /// What a caller is told when the store did not do what was asked.
 fn fault(error: store::Error) -> Fault {

@@ -8,10 +8,9 @@ use std::task::{Context, Poll};
 use tokio::task::JoinHandle;
 
 use crate::model::fault::{Code, Fault};
-use crate::model::id::{DeviceId, DeviceNumber, GroupName, Receiver, TenantId, TopicName, UserId};
+use crate::model::id::{DeviceId, DeviceNumber, GroupName, TenantId, TopicName, UserId};
 use crate::model::quiet::QuietHours;
 use crate::model::rule::TopicRule;
-use crate::model::set::DeviceSet;
 use crate::node::{Node, fault};
 use crate::store;
 
@@ -230,18 +229,6 @@ impl Node {
             page: Page::cut(audience.page, most),
         })
     }
-
-    /// Whether a device is connected.
-    #[must_use]
-    pub fn is_online(&self, _receiver: &Receiver) -> bool {
-        false
-    }
-
-    fn online_of(&self, _tenant: &TenantId, _devices: &DeviceSet) -> u64 {
-        0
-    }
-
-    fn changed(&self, _tenant: &TenantId, _users: &[UserId]) {}
 
     fn topics_of(&self, group: &GroupName, topics: Option<&TopicRule>) -> Result<Vec<TopicName>, Fault> {
         let topics = topics.unwrap_or(&self.group_topics).topics(group);

@@ -11,8 +11,10 @@
 //! Open: reads, sends, settles. Moving: settles, sends nothing new. Closing: waits only for the commit that is out.
 //! At most one read and one commit are out at any time.
 
+mod quiet;
 mod reading;
 mod settling;
+mod standing;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,9 +29,11 @@ use crate::model::close::CloseReason;
 use crate::model::cursor::{Cursor, Dead, Following};
 use crate::model::fault::Fault;
 use crate::model::frame::{Ack, Answer, Frame, Resume, ResumeOutcome, Ticket, Welcome};
-use crate::model::id::DeviceId;
+use crate::model::id::{DeviceId, DeviceNumber, UserId};
 use crate::model::log::{Epoch, Head, LogId, Offset};
 use crate::model::message::{Entry, Page, Urgency};
+use crate::model::receipt::Report;
+use crate::zone::Hours;
 
 /// What happened.
 #[derive(Debug)]
@@ -63,8 +67,11 @@ pub enum Input {
     Committed(Result<(), Fault>),
     /// The device follows more logs; those it follows already are ignored.
     Followed(Vec<Following>),
-    /// The device follows these no more.
-    Unfollowed(Vec<LogId>),
+    /// What the device follows, or what its user wants, has changed and is being read: nothing is sent until it is known,
+    /// because some of it may be for this device no more.
+    Refreshing,
+    /// All logs that the device follows now, as the store has them, and the user's quiet hours.
+    Refreshed(Vec<Following>, Option<Hours>),
     /// The moment of [`Session::deadline`] has come.
     Deadline,
     /// The device shall go: after `grace` the session closes.
@@ -100,8 +107,8 @@ pub enum Output {
     },
     /// Read heads; the answer is [`Input::Heads`].
     Heads(Vec<LogId>),
-    /// Write cursors; the answer is [`Input::Committed`].
-    Commit(Vec<(LogId, Cursor)>, Vec<Dead>),
+    /// Write cursors, and what happened to deliveries; the answer is [`Input::Committed`].
+    Commit(Vec<(LogId, Cursor)>, Vec<Dead>, Vec<Report>),
     /// Send a heartbeat.
     Ping,
     /// It is over: end the stream after what is queued. `None`: the device left by itself. Nothing comes
@@ -157,14 +164,28 @@ pub struct Tally {
 pub struct Terms {
     /// The device, to leave out what is for another one.
     pub device: DeviceId,
+    /// Its user, to leave out what is not for it.
+    pub user: UserId,
+    /// Its number, to find it in audiences.
+    pub number: DeviceNumber,
     /// The first frame; its `resume` is filled in by [`Session::start`].
     pub welcome: Welcome,
-    /// Least urgency to send.
+    /// Least urgency to send, whatever the time of day.
     pub urgency_floor: Urgency,
+    /// The user's quiet hours; taken by [`Session::start`].
+    pub quiet: Option<Hours>,
     /// When the access token stops being good.
     pub token_expires: Moment,
     /// Chance, for pauses and returns.
     pub seed: u64,
+}
+
+impl Terms {
+    /// Whether an entry of a followed log is for this device.
+    fn meets(&self, entry: &Entry) -> bool {
+        entry.device.as_ref().is_none_or(|only| *only == self.device)
+            && entry.aim.as_ref().is_none_or(|aim| aim.meets(&self.user, &self.device, self.number))
+    }
 }
 
 /// The machine.
@@ -188,6 +209,10 @@ pub struct Session {
     stalled_since: Moment,
     reading: Option<Reading>,
     settling: settling::Settling,
+    /// The user's quiet hours, on the heap because few have some.
+    quiet: Option<Box<quiet::Quiet>>,
+    /// What it follows is being read anew: nothing is sent meanwhile.
+    held: bool,
     /// Heads are read at this moment; [`Moment::NEVER`] while they are being read.
     heads_at: Moment,
     tally: Tally,
@@ -217,14 +242,18 @@ impl Session {
             stalled_since: Moment::NEVER,
             reading: None,
             settling: settling::Settling::default(),
+            quiet: None,
+            held: false,
             heads_at: now.moment + options.heads_interval,
             tally: Tally::default(),
             options,
             terms,
         };
         out.push(Output::Send(Frame::Welcome(Box::new(session.terms.welcome.clone()))));
-        // The list of topics has been said; the session does not need it again.
-        session.terms.welcome.topics = Vec::new();
+        // The lists of topics have been said; the session does not need them again.
+        (session.terms.welcome.topics, session.terms.welcome.group_topics) = (Vec::new(), Vec::new());
+        let quiet = session.terms.quiet.take();
+        session.set_quiet(now, quiet);
         session.follow(following);
         session.pump(out);
         session
@@ -233,7 +262,7 @@ impl Session {
     /// Takes an input.
     pub fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
         match input {
-            Input::Committed(result) => self.committed(result, out),
+            Input::Committed(result) => self.committed(now, result, out),
             Input::Ack(ticket, ack) => self.ack(now, ticket, &ack, out),
             _ if self.over() => {}
             Input::Heard => self.heartbeat.heard(now.moment),
@@ -245,7 +274,8 @@ impl Session {
             Input::Page(None) => self.close(CloseReason::StoreFailed, out),
             Input::Heads(heads) => self.heads(now, heads),
             Input::Followed(following) => self.follow(following),
-            Input::Unfollowed(logs) => self.unfollow(&logs),
+            Input::Refreshing => self.held = true,
+            Input::Refreshed(following, quiet) => self.refreshed(now, following, quiet),
             Input::Deadline => self.lapse(now, out),
             Input::Drain { return_after, grace } => self.drain(now, return_after, grace, out),
             Input::Close(reason) => self.close(reason, out),
@@ -254,6 +284,7 @@ impl Session {
                 self.settle_accounts(out);
             }
         }
+        self.commit_if_full(out);
         self.pump(out);
     }
 
@@ -266,7 +297,9 @@ impl Session {
             Phase::Closing(_) | Phase::Closed => return Moment::NEVER,
         };
         let stall = self.stalled_since + self.options.write_stall;
-        [self.heartbeat.deadline(), self.window.deadline(), self.heads_at, stall, self.terms.token_expires, moving]
+        let quiet = self.quiet.as_ref().map_or(Moment::NEVER, |quiet| quiet.look_at());
+        let (reports, token) = (self.settling.reports_at(), self.terms.token_expires);
+        [self.heartbeat.deadline(), self.window.deadline(), self.heads_at, stall, token, moving, quiet, reports]
             .into_iter()
             .min()
             .unwrap_or(Moment::NEVER)
@@ -314,11 +347,9 @@ impl Session {
 
     fn update(&mut self, ticket: Ticket, floor: Option<Urgency>, window: Option<u32>, out: &mut Vec<Output>) {
         if let Some(floor) = floor {
-            let lowered = floor < self.terms.urgency_floor;
+            let before = self.floor();
             self.terms.urgency_floor = floor;
-            if lowered {
-                self.rescan_withheld();
-            }
+            self.floor_was(before);
         }
         if let Some(window) = window {
             self.window_size =
@@ -349,7 +380,8 @@ impl Session {
                 self.failed(now, seq, false, "ack_timeout");
             }
         }
-        self.commit_dead(out);
+        self.commit_due(now, out);
+        self.look_at_quiet(now);
         if now.moment >= self.heads_at {
             self.heads_at = Moment::NEVER;
             out.push(Output::Heads(self.feeds.iter().map(|feed| feed.log.clone()).collect()));

@@ -3,10 +3,11 @@
 use crate::delivery::feed::Feed;
 use crate::delivery::session::{Output, Phase, Reading, Session};
 use crate::model::clock::Now;
-use crate::model::cursor::Following;
+use crate::model::cursor::{Cursor, Following};
 use crate::model::frame::Frame;
 use crate::model::log::{Epoch, Head, LogId, Offset};
 use crate::model::message::{Entry, Page};
+use crate::zone::Hours;
 
 /// Header bytes of a push on the wire, for the estimate of what is unsent until the link reports it.
 const PUSH_HEAD_BYTES: usize = 64;
@@ -25,13 +26,39 @@ impl Session {
         }
     }
 
-    pub(super) fn unfollow(&mut self, logs: &[LogId]) {
-        for log in logs {
-            let Ok(at) = self.position(log) else { continue };
-            self.feeds.remove(at);
-            self.turns.retain(|queued| queued != log);
-            self.window.remove_log(log);
-            self.abandon_read(log);
+    /// What the device follows is known anew. A log that is not among it is followed no more.
+    pub(super) fn refreshed(&mut self, now: Now, mut following: Vec<Following>, quiet: Option<Hours>) {
+        self.held = false;
+        following.sort_by(|one, other| one.log.cmp(&other.log));
+        let followed = |log: &LogId| following.binary_search_by(|following| following.log.cmp(log)).is_ok();
+        let gone = self.feeds.iter().map(|feed| &feed.log).filter(|log| !followed(log));
+        for log in gone.cloned().collect::<Vec<_>>() {
+            self.unfollow(&log);
+        }
+        for Following { log, cursor, .. } in &following {
+            if let Ok(at) = self.position(log) {
+                self.settled_elsewhere(at, cursor);
+            }
+        }
+        self.follow(following);
+        self.set_quiet(now, quiet);
+    }
+
+    fn unfollow(&mut self, log: &LogId) {
+        let Ok(at) = self.position(log) else { return };
+        self.feeds.remove(at);
+        self.turns.retain(|queued| queued != log);
+        self.window.remove_log(log);
+        self.abandon_read(log);
+    }
+
+    /// The store may know of more that is settled: who left a topic and joined it again begins at its head.
+    fn settled_elsewhere(&mut self, at: usize, cursor: &Cursor) {
+        let feed = &mut self.feeds[at];
+        if cursor.epoch == feed.head.epoch {
+            feed.cursor.merge(cursor);
+            self.window.remove_settled(&feed.log, &feed.cursor.settled);
+            self.queue(at);
         }
     }
 
@@ -61,6 +88,10 @@ impl Session {
             return;
         }
         feed.head.last = last;
+        if let Some(entry) = &entry {
+            self.heed(entry);
+        }
+        let feed = &self.feeds[at];
         let next = entry.filter(|entry| entry.offset == feed.next && !feed.queued);
         match next {
             Some(entry) if self.phase == Phase::Open && self.reading.is_none() && self.next_again().is_none() => {
@@ -77,8 +108,7 @@ impl Session {
 
     /// A push that no log holds: now or never.
     pub(super) fn online(&mut self, now: Now, entry: Entry, out: &mut Vec<Output>) {
-        let other = entry.device.as_ref().is_some_and(|device| *device != self.terms.device);
-        if other || entry.urgency < self.terms.urgency_floor {
+        if !self.terms.meets(&entry) || entry.urgency < self.floor() {
             return;
         }
         if !self.has_room() {
@@ -86,7 +116,7 @@ impl Session {
             return;
         }
         let deadline = now.moment + self.options.ack_timeout;
-        let seq = self.window.send(None, 0, deadline);
+        let seq = self.window.send(None, None, 0, now.moment, deadline);
         self.put(now, seq, 0, entry, out);
     }
 
@@ -136,12 +166,13 @@ impl Session {
                 self.feeds[at].settle(offset, offset);
             }
             // The floor was raised after it was sent once.
-            Some(entry) if entry.urgency < self.terms.urgency_floor => self.window.withhold(seq, entry.urgency),
+            Some(entry) if entry.urgency < self.floor() => self.window.withhold(seq, entry.urgency),
             // The device is to move, or online-only pushes have taken the room meanwhile: it stays as it is.
             Some(_) if !self.has_room_again(seq) => {}
             Some(entry) => {
                 let deadline = now.moment + self.options.ack_timeout;
-                let Some(seq) = self.window.resend(seq, deadline) else { return };
+                let Some(seq) = self.window.resend(seq, now.moment, deadline) else { return };
+                self.report_sent(now, at, attempts, &entry);
                 self.put(now, seq, attempts, entry, out);
             }
         }
@@ -149,18 +180,20 @@ impl Session {
 
     /// Offers an entry; false when it finds no room and must be read again later.
     fn offer(&mut self, now: Now, at: usize, entry: Entry, out: &mut Vec<Output>) -> bool {
-        let room = self.has_room();
         let feed = &mut self.feeds[at];
         let offset = entry.offset;
         let again = offset < feed.seen;
         if feed.cursor.settled.contains(offset.0) || (again && self.window.holds(&feed.log, offset)) {
             return true;
         }
-        if entry.device.as_ref().is_some_and(|device| *device != self.terms.device) || entry.expired(now.wall) {
+        if !self.terms.meets(&entry) || entry.expired(now.wall) {
             feed.settle(offset, offset);
             return true;
         }
-        if entry.urgency < self.terms.urgency_floor {
+        self.heed(&entry);
+        let (floor, room) = (self.floor(), self.has_room());
+        let feed = &mut self.feeds[at];
+        if entry.urgency < floor {
             feed.withheld = true;
             return true;
         }
@@ -169,9 +202,34 @@ impl Session {
         }
         let attempts = feed.cursor.attempts.get(&offset).copied().unwrap_or(0);
         let deadline = now.moment + self.options.ack_timeout;
-        let seq = self.window.send(Some((feed.log.clone(), offset)), attempts, deadline);
+        let (place, reported) = ((feed.log.clone(), offset), entry.receipts.then_some(entry.id));
+        let seq = self.window.send(Some(place), reported, attempts, now.moment, deadline);
+        self.report_sent(now, at, attempts, &entry);
         self.put(now, seq, attempts, entry, out);
         true
+    }
+
+    /// Takes away what an entry dismisses, as soon as that is known: what it names is not sent any more, also if it is being
+    /// read to be sent again, and a place in the window comes free.
+    fn heed(&mut self, entry: &Entry) {
+        let Some(dismissed) = entry.aim.as_ref().and_then(|aim| aim.dismissal.as_ref()) else { return };
+        if !self.terms.meets(entry) {
+            return;
+        }
+        let Ok(at) = self.position(&dismissed.log) else { return };
+        let feed = &mut self.feeds[at];
+        if feed.head.epoch != dismissed.epoch || feed.cursor.settled.contains(dismissed.offset.0) {
+            return;
+        }
+        // Such a log was taken out of the line, see `pump`.
+        let crowded = feed.cursor.settled.spans() >= self.options.settled_spans_max;
+        feed.settle(dismissed.offset, dismissed.offset);
+        if let Some((seq, _)) = self.window.of_place(&dismissed.log, dismissed.offset) {
+            self.window.remove(seq);
+        }
+        if crowded {
+            self.queue(at);
+        }
     }
 
     /// Hands a numbered push to the link.
@@ -239,7 +297,7 @@ impl Session {
 
     /// Reads what comes next, if there is room for it and no read is out.
     pub(super) fn pump(&mut self, out: &mut Vec<Output>) {
-        if self.phase != Phase::Open || self.reading.is_some() || self.unsent >= self.options.unsent_bytes_max {
+        if !self.sends() || self.reading.is_some() {
             return;
         }
         if let Some(seq) = self.next_again() {
@@ -272,10 +330,16 @@ impl Session {
         out.push(Output::Read { log, after, entries, bytes: room.min(self.options.page_bytes) });
     }
 
-    fn has_room(&self) -> bool {
+    /// Whether anything may be sent now.
+    fn sends(&self) -> bool {
         self.phase == Phase::Open
-            && self.window.len() < self.window_size as usize
+            && !self.held
             && self.unsent < self.options.unsent_bytes_max
+            && !self.settling.is_full(self.window_size)
+    }
+
+    fn has_room(&self) -> bool {
+        self.sends() && self.window.len() < self.window_size as usize
     }
 
     /// What was sent once has its place in the window, unless it was withheld since.
@@ -283,12 +347,12 @@ impl Session {
         if self.window.is_withheld(seq) {
             return self.has_room();
         }
-        self.phase == Phase::Open && self.unsent < self.options.unsent_bytes_max
+        self.sends()
     }
 
     /// The next push to be sent again: it goes before what is new.
     fn next_again(&self) -> Option<u64> {
-        let accepted = || self.window.first_accepted(self.terms.urgency_floor).filter(|_| self.has_room());
+        let accepted = || self.window.first_accepted(self.floor()).filter(|_| self.has_room());
         self.window.first_due().or_else(accepted)
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::delivery::handshake::Handshake;
+use crate::delivery::handshake::{Handshake, Known};
 use crate::delivery::options::Options;
 use crate::delivery::session::{Input, Output, Session};
 use crate::model::clock::{Moment, Now, Timestamp};
@@ -13,13 +13,19 @@ use crate::model::close::CloseReason;
 use crate::model::cursor::{Cursor, Following};
 use crate::model::fault::{Code, Fault};
 use crate::model::frame::{Ack, Answer, Frame, Nack, Open, Resume, ResumeOutcome, Ticket, Verdict};
-use crate::model::id::{DeviceId, MessageId, Receiver, SessionId, TenantId, UserId};
+use crate::model::id::{DeviceId, DeviceNumber, MessageId, Receiver, SessionId, TenantId, UserId};
 use crate::model::log::{Epoch, Head, LogId, Offset};
 use crate::model::message::{Entry, Page, Urgency};
+use crate::zone::Hours;
 
+mod aims;
+mod quiet;
 mod redelivery;
+mod reports;
 
 const EPOCH: Epoch = Epoch(7);
+
+const NUMBER: DeviceNumber = DeviceNumber(5);
 
 fn inbox() -> LogId {
     LogId::Inbox(TenantId::new("t").expect("a name"), UserId::new("u").expect("a name"))
@@ -39,7 +45,7 @@ fn entry(offset: u64) -> Entry {
         urgency: Urgency::Normal,
         device: None,
         aim: None,
-        receipts: true,
+        receipts: false,
         body: Bytes::from_static(b"body"),
     }
 }
@@ -69,6 +75,10 @@ struct Bench {
 
 impl Bench {
     fn open(following: Following, token_expires: Now, options: Options) -> Self {
+        Self::open_quiet(following, token_expires, options, None)
+    }
+
+    fn open_quiet(following: Following, token_expires: Now, options: Options, quiet: Option<Hours>) -> Self {
         let receiver = Receiver {
             tenant: TenantId::new("t").expect("a name"),
             user: UserId::new("u").expect("a name"),
@@ -86,7 +96,8 @@ impl Bench {
         let handshake = Handshake::check(&open, receiver, token_expires.wall, &options).expect("its own token");
         let id = (SessionId::new(0xabc), 1);
         let mut out = Vec::new();
-        let session = handshake.accept(id, false, vec![following], Arc::new(options), at(0), &mut out);
+        let known = Known { new: false, number: NUMBER, following: vec![following], group_topics: Vec::new(), quiet };
+        let session = handshake.accept(id, known, Arc::new(options), at(0), &mut out);
         Self { session, out }
     }
 
@@ -160,7 +171,7 @@ fn holes_in_a_page_are_settled_and_do_not_stall() {
     let entries = vec![entry(12), entry(15)];
     bench.feed(2, Input::Page(Some(Page { entries, looked: Offset(20), head: head(20) })));
     assert_eq!(bench.sent(), [(1, 12), (2, 15)]);
-    let Some(Output::Commit(cursors, _)) = bench.feed(3, ack(1, &[(1, 2)])).first() else { panic!("no commit") };
+    let Some(Output::Commit(cursors, ..)) = bench.feed(3, ack(1, &[(1, 2)])).first() else { panic!("no commit") };
     assert_eq!(cursors[0].1.settled.floor(), 20);
 }
 
@@ -171,7 +182,7 @@ fn acks_are_exact_and_answered_after_the_commit() {
         bench.feed(1, hint(offset));
     }
     let settled = |bench: &Bench| match &bench.out[..] {
-        [Output::Commit(cursors, _), ..] => cursors[0].1.settled.iter().collect::<Vec<_>>(),
+        [Output::Commit(cursors, ..), ..] => cursors[0].1.settled.iter().collect::<Vec<_>>(),
         other => panic!("no commit: {other:?}"),
     };
     bench.feed(2, ack(1, &[(3, 3), (1, 1)]));
@@ -214,7 +225,7 @@ fn a_failed_commit_is_told_and_made_up_for() {
     let busy = Fault::new(Code::StoreBusy, "busy");
     assert_eq!(bench.feed(3, Input::Committed(Err(busy.clone()))), [Output::Answer(Ticket(1), Err(busy))]);
     let again = bench.feed(4, ack(2, &[(1, 1)]));
-    let [Output::Commit(cursors, _)] = again else { panic!("the repeated ack must be written: {again:?}") };
+    let [Output::Commit(cursors, ..)] = again else { panic!("the repeated ack must be written: {again:?}") };
     assert!(cursors[0].1.settled.contains(11));
 }
 
@@ -355,7 +366,7 @@ fn what_found_no_room_is_read_when_there_is_room() {
 fn a_log_that_is_followed_anew_is_not_moved_on_by_an_older_read() {
     let following = Following { log: inbox(), cursor: Cursor::after(EPOCH, Offset(4)), head: head(9) };
     let mut bench = Bench::open(following.clone(), at(1_000_000_000), Options::default());
-    bench.feed(1, Input::Unfollowed(vec![inbox()]));
+    bench.feed(1, Input::Refreshed(Vec::new(), None));
     let cursor = Cursor::after(EPOCH, Offset(2));
     bench.feed(2, Input::Followed(vec![Following { cursor, ..following }]));
     let read = Output::Read { log: inbox(), after: Offset(2), entries: 4, bytes: 65_536 };

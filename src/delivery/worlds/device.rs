@@ -92,7 +92,8 @@ impl World {
                 self.devices[number].cursors.remove(&id);
                 self.devices[number].owed_after.remove(&id);
                 // Followed anew it begins at the head: older messages are none of its business.
-                self.feed(number, Input::Unfollowed(vec![id]));
+                let following = self.following(number);
+                self.feed(number, Input::Refreshed(following, None));
             }
             return;
         }

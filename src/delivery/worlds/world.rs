@@ -7,14 +7,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use fastrand::Rng;
 
-use crate::delivery::handshake::Handshake;
+use crate::delivery::handshake::{Handshake, Known};
 use crate::delivery::options::Options;
 use crate::delivery::session::{Input, Output, Session};
 use crate::model::clock::{Moment, Now, Timestamp};
 use crate::model::close::CloseReason;
 use crate::model::cursor::{Cursor, Dead, Following};
 use crate::model::frame::{Frame, Open};
-use crate::model::id::{DeviceId, MessageId, Receiver, SessionId, TenantId, TopicName, UserId};
+use crate::model::id::{DeviceId, DeviceNumber, MessageId, Receiver, SessionId, TenantId, TopicName, UserId};
 use crate::model::log::{Epoch, Head, LogId, Offset};
 use crate::model::message::{Entry, Page, Urgency};
 
@@ -242,13 +242,7 @@ impl World {
             device.cursors.insert(own.clone(), Cursor { epoch: head.epoch, ..Cursor::default() });
             device.owed_after.insert(own, (head.epoch, 0));
         }
-        let logs: Vec<LogId> = device.cursors.keys().cloned().collect();
-        let following = logs.into_iter().map(|log| {
-            let head = self.log(&log).head;
-            let cursor = self.devices[number].cursors[&log].clone();
-            Following { log, cursor, head }
-        });
-        let following: Vec<_> = following.collect();
+        let following = self.following(number);
         // Each log that is followed is a reason to look into it.
         let reasons_to_look = following.len() as u64;
         let picky = self.devices[number].picky;
@@ -270,7 +264,9 @@ impl World {
         self.sessions += 1;
         let id = (SessionId::new(self.sessions), self.rng.u64(..));
         let mut out = Vec::new();
-        let session = handshake.accept(id, new, following, Arc::clone(&self.options), self.now, &mut out);
+        let device = DeviceNumber(u32::try_from(number).expect("few devices"));
+        let known = Known { new, number: device, following, group_topics: Vec::new(), quiet: None };
+        let session = handshake.accept(id, known, Arc::clone(&self.options), self.now, &mut out);
         self.devices[number].connection = Some(Connection {
             session,
             window: agreed(window),
@@ -292,6 +288,12 @@ impl World {
             idle_reads: 0,
         });
         self.perform(number, out);
+    }
+
+    /// What the store says that a device follows.
+    pub(super) fn following(&mut self, number: usize) -> Vec<Following> {
+        let cursors = self.devices[number].cursors.clone();
+        cursors.into_iter().map(|(log, cursor)| Following { head: self.log(&log).head, log, cursor }).collect()
     }
 
     pub(super) fn take_over(&mut self, number: usize) {
@@ -353,7 +355,7 @@ impl World {
                     connection.asked_reads.push_back((log, after, entries, bytes));
                 }
                 Output::Heads(logs) => connection.asked_heads.push_back(logs),
-                Output::Commit(cursors, dead) => {
+                Output::Commit(cursors, dead, _) => {
                     assert!(connection.asked_commit.is_none(), "two commits are out");
                     for dead in dead.iter().filter(|_| !self.lost) {
                         let Some(entry) = self.logs[&dead.log].entries.get(&dead.offset.0) else { continue };

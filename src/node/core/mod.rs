@@ -1,16 +1,16 @@
 //! What belongs to one core: who of its connections follows which log, the hints that other threads left for it, and the
 //! task that hands them on. It knows no other core.
 
+mod followers;
 mod post;
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
 use crate::bus::Hint;
 use crate::model::log::LogId;
+use crate::node::core::followers::Followers;
 use crate::node::core::post::{Batch, Post};
 use crate::node::mailbox::{HINTS_MAX, Mailbox};
 
@@ -25,9 +25,9 @@ const HINTS_A_TURN: usize = HINTS_MAX;
 pub(crate) struct Core {
     /// Its place among the cores of the node.
     pub(crate) number: usize,
-    /// Who of this core follows a log, by [`Mailbox::id`]. The core's own thread alone takes the lock while sessions
-    /// live, so nobody waits for it.
-    followers: Mutex<HashMap<LogId, Vec<Arc<Mailbox>>>>,
+    /// Who of this core follows a log. As a rule the core's own thread alone takes the lock while sessions live, so nobody
+    /// waits for it.
+    followers: Mutex<Followers>,
     /// What other threads leave.
     post: Post,
 }
@@ -60,31 +60,17 @@ impl Core {
 
     /// Hints of this log reach the mailbox from now on; false when they did already.
     pub(crate) fn follow(&self, log: &LogId, mailbox: &Arc<Mailbox>) -> bool {
-        let mut followers = self.followers();
-        if let Some(of_log) = followers.get_mut(log) {
-            let Err(at) = of_log.binary_search_by_key(&mailbox.id, |mailbox| mailbox.id) else { return false };
-            of_log.insert(at, Arc::clone(mailbox));
-        } else {
-            followers.insert(log.clone(), vec![Arc::clone(mailbox)]);
-        }
-        true
+        self.followers().add(log, mailbox)
+    }
+
+    /// Whether hints of this log reach the mailbox.
+    pub(crate) fn has(&self, log: &LogId, mailbox: &Mailbox) -> bool {
+        self.followers().contains(log, mailbox)
     }
 
     /// Hints of this log reach the mailbox no more.
     pub(crate) fn unfollow(&self, log: &LogId, mailbox: &Mailbox) -> Left {
-        let mut followers = self.followers();
-        let Entry::Occupied(mut entry) = followers.entry(log.clone()) else { return Left::Unchanged };
-        let of_log = entry.get_mut();
-        let Ok(at) = of_log.binary_search_by_key(&mailbox.id, |mailbox| mailbox.id) else { return Left::Unchanged };
-        of_log.remove(at);
-        if of_log.is_empty() {
-            entry.remove();
-            return Left::Nobody;
-        }
-        if of_log.len() < of_log.capacity() / 4 {
-            of_log.shrink_to(of_log.len() * 2);
-        }
-        Left::Others
+        self.followers().remove(log, mailbox)
     }
 
     /// Hints that were not taken yet.
@@ -93,7 +79,7 @@ impl Core {
         self.post.waiting()
     }
 
-    fn followers(&self) -> MutexGuard<'_, HashMap<LogId, Vec<Arc<Mailbox>>>> {
+    fn followers(&self) -> MutexGuard<'_, Followers> {
         self.followers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -127,17 +113,14 @@ impl Core {
                 hints_left -= batch.run.len();
             }
             let hints = &batch.hints[batch.run.clone()];
-            let Some(first) = hints.first() else { return };
-            let of_log = followers.get(first.log()).map_or(&[][..], Vec::as_slice);
-            let from = of_log.partition_point(|mailbox| mailbox.id <= batch.reached);
-            let rest = &of_log[from..];
-            let now = &rest[..rest.len().min(mailboxes_left)];
-            now.iter().for_each(|mailbox| mailbox.hints(hints));
+            if hints.is_empty() {
+                return;
+            }
+            let (looked, all) = followers.hand(hints, &mut batch.reached, mailboxes_left);
             // Looking for followers costs too, even if there are none.
-            mailboxes_left -= now.len().max(1);
-            match now.last() {
-                Some(last) if now.len() < rest.len() => batch.reached = last.id,
-                _ => batch.run_done(),
+            mailboxes_left -= looked.max(1);
+            if all {
+                batch.run_done();
             }
         }
     }
@@ -168,7 +151,7 @@ mod tests {
         let offset = |item| match item {
             Item::Hint(hint) => match &*hint {
                 Hint::Grown { last, .. } => last.0,
-                Hint::Online { .. } => 0,
+                Hint::Online { .. } | Hint::Changed { .. } => 0,
             },
             other => panic!("{other:?}"),
         };

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use crate::bus::Hint;
 use crate::model::log::{Epoch, LogId, Offset};
+use crate::node::core::followers::Rank;
 
 /// Hints that wait, and bytes of their entries. When more wait, a hint only says how far its log has grown, and
 /// hints of one log merge: so what waits is bounded by these and by the logs that the core's sessions follow. An online-only
@@ -24,10 +25,19 @@ struct Waiting {
     hints: Vec<Arc<Hint>>,
     /// Bytes of the entries in `hints`.
     bytes: usize,
-    /// How far logs have grown of which a hint found no room.
-    merged: HashMap<LogId, (Epoch, Offset)>,
+    /// Logs of which a hint found no room.
+    merged: HashMap<LogId, Merged>,
     /// The core's attendant, if it found nothing to do.
     asleep: Option<Waker>,
+}
+
+/// What the hints of a log said that found no room.
+#[derive(Default)]
+struct Merged {
+    /// How far it has grown.
+    grown: Option<(Epoch, Offset)>,
+    /// What its user follows has changed.
+    changed: bool,
 }
 
 /// What the attendant has taken.
@@ -36,8 +46,8 @@ pub(super) struct Batch {
     pub(super) hints: Vec<Arc<Hint>>,
     /// Those of `hints` that are being handed on: neighbours of one log.
     pub(super) run: Range<usize>,
-    /// The mailbox that was the last to get `run`.
-    pub(super) reached: u64,
+    /// The follower that was the last to get `run`.
+    pub(super) reached: Rank,
 }
 
 impl Post {
@@ -61,11 +71,11 @@ impl Post {
         std::mem::swap(&mut waiting.hints, &mut batch.hints);
         waiting.bytes = 0;
         // They come last: they tell no more than where the logs ended when all that was taken had come.
-        batch.hints.extend(
-            std::mem::take(&mut waiting.merged)
-                .into_iter()
-                .map(|(log, (epoch, last))| Arc::new(Hint::Grown { log, epoch, last, entry: None })),
-        );
+        for (log, Merged { grown, changed }) in std::mem::take(&mut waiting.merged) {
+            let changed = changed.then(|| Hint::Changed { log: log.clone() });
+            let grown = grown.map(|(epoch, last)| Hint::Grown { log, epoch, last, entry: None });
+            batch.hints.extend(changed.into_iter().chain(grown).map(Arc::new));
+        }
         if batch.hints.is_empty() {
             waiting.asleep = Some(context.waker().clone());
             return Poll::Pending;
@@ -89,24 +99,37 @@ impl Waiting {
         if self.hints.len() < HINTS_MAX && self.bytes + bytes <= BYTES_MAX {
             self.bytes += bytes;
             self.hints.push(Arc::clone(hint));
-        } else if let Hint::Grown { log, epoch, last, .. } = &**hint {
-            match self.merged.get_mut(log) {
-                Some((life, upto)) if *life == *epoch => *upto = (*upto).max(*last),
-                Some(known) => *known = (*epoch, *last),
-                None => drop(self.merged.insert(log.clone(), (*epoch, *last))),
+            return;
+        }
+        match &**hint {
+            Hint::Online { .. } => {}
+            Hint::Changed { log } => self.merged(log).changed = true,
+            Hint::Grown { log, epoch, last, .. } => {
+                let grown = &mut self.merged(log).grown;
+                *grown = match *grown {
+                    Some((life, upto)) if life == *epoch => Some((life, upto.max(*last))),
+                    _ => Some((*epoch, *last)),
+                };
             }
         }
+    }
+
+    fn merged(&mut self, log: &LogId) -> &mut Merged {
+        self.merged.entry(log.clone()).or_default()
     }
 }
 
 impl Batch {
-    /// Begins the next run: neighbours of one log, at most `most`. It is empty when all hints were handed on.
+    /// Begins the next run: neighbours of one log, at most `most`. It is empty when all hints were handed on. A hint of
+    /// the broadcast log is alone in its run, because each may be for others.
     pub(super) fn next_run(&mut self, most: usize) {
         let from = self.run.end;
         let rest = &self.hints[from..];
         let same = |hint: &&Arc<Hint>| rest.first().is_some_and(|first| first.log() == hint.log());
+        let alone = matches!(rest.first().map(|hint| hint.log()), Some(LogId::Broadcast(_)));
+        let most = if alone { most.min(1) } else { most };
         self.run = from..from + rest.iter().take(most).take_while(same).count();
-        self.reached = 0;
+        self.reached = Rank::default();
     }
 
     /// The run was handed on.
@@ -177,6 +200,17 @@ mod tests {
         }
         post.leave([grown("a", 1, 1)].iter());
         assert_eq!(taken(&post).len(), 1, "there is room again");
+    }
+
+    #[test]
+    fn a_change_finds_room_in_a_full_post_and_comes_before_what_grew() {
+        let post = Post::default();
+        post.leave((1..=HINTS_MAX as u64).map(|last| grown("a", last, 1)).collect::<Vec<_>>().iter());
+        post.leave([grown("b", 1, 1), Arc::new(Hint::Changed { log: log("b") }), grown("b", 2, 1)].iter());
+        let hints = taken(&post);
+        let [changed, grown] = &hints[HINTS_MAX..] else { panic!("{} hints", hints.len()) };
+        assert!(matches!(&**changed, Hint::Changed { log: of } if *of == log("b")));
+        assert!(matches!(&**grown, Hint::Grown { last: Offset(2), .. }));
     }
 
     #[test]

@@ -137,7 +137,7 @@ fn a_dead_message_is_written_again_after_a_failed_commit() {
     bench.feed(2, nack(1, &[1], Verdict::Reject));
     bench.feed(3, Input::Committed(Err(Fault::new(Code::StoreBusy, "busy"))));
     let again = bench.feed(4, Input::Close(CloseReason::TakenOver));
-    assert!(matches!(&again[1], Output::Commit(_, dead) if dead.len() == 1), "{again:?}");
+    assert!(matches!(&again[1], Output::Commit(_, dead, _) if dead.len() == 1), "{again:?}");
 }
 
 /// What failed deliveries cost is known to the next session.
@@ -149,7 +149,7 @@ fn a_session_that_closes_writes_what_it_knows() {
     bench.feed(30_000, Input::Heard);
     bench.feed(60_001, Input::Deadline);
     let closed = bench.feed(60_002, Input::Gone);
-    let [Output::Commit(cursors, _)] = closed else { panic!("no commit: {closed:?}") };
+    let [Output::Commit(cursors, ..)] = closed else { panic!("no commit: {closed:?}") };
     assert_eq!(cursors[0].1.attempts[&Offset(11)], 1);
     assert_eq!(bench.feed(60_003, Input::Committed(Ok(()))), [Output::Closed(None)]);
 }
