@@ -14,7 +14,8 @@ pub struct Cursor {
     pub epoch: Epoch,
     /// Offsets that are settled: acked, dead, or never meant for this device. `settled.floor()` is the ack floor.
     pub settled: Ranges,
-    /// Failed deliveries (nacks and ack timeouts) of offsets that are not settled yet.
+    /// Failed deliveries (nacks and ack timeouts) of offsets that are not settled yet. Of topics and the broadcast log the
+    /// stored cursor has also those that were sent and have not failed, with 0: each device is counted as sent to once.
     pub attempts: BTreeMap<Offset, u32>,
 }
 

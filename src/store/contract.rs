@@ -8,6 +8,7 @@ pub(super) mod logs;
 pub(super) mod messages;
 pub(super) mod people;
 pub(super) mod random;
+pub(super) mod receipts;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,6 +61,13 @@ macro_rules! contract {
                 a_condition_is_evaluated_at_its_place_in_the_order, excluded_devices_are_not_counted,
                 entries_tell_their_wishes, a_repeated_condition_gives_the_first_audience,
                 the_broadcast_log_is_followed_from_where_a_device_was_seen, a_full_broadcast_log_trims_the_oldest;
+            receipts: what_devices_report_is_counted_once_and_told_in_order, an_ack_counts_only_with_the_cursor_that_settles_it,
+                reports_that_concern_nobody_are_ignored,
+                an_inbox_push_is_for_the_devices_known_and_for_those_that_come,
+                the_end_of_a_message_is_told_with_its_counts, the_dead_are_counted_once,
+                topics_are_counted_and_told_once_a_second, a_topic_that_was_left_is_not_reported_of,
+                without_receipts_nothing_is_kept, a_forgotten_device_has_missed_it,
+                what_was_sent_does_not_look_like_a_failure;
             random: any_sequence_matches_a_plain_model;
         );
     };

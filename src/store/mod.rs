@@ -182,9 +182,11 @@ pub struct Commit {
     pub receiver: Receiver,
     /// The cursors as the session knows them; they are merged into the stored ones.
     pub cursors: Vec<(LogId, Cursor)>,
-    /// Messages that are given up for this device.
+    /// Messages that are given up for this device; those that the cursors of this commit do not settle are ignored.
     pub dead: Vec<Dead>,
-    /// What happened to deliveries, oldest first. Only of messages whose sender wants to know.
+    /// What happened to deliveries, oldest first. Only of messages whose sender wants to know. An ack counts if this
+    /// commit settles its place and no earlier one did; so acks are reported with the cursors that settle them. Ignored
+    /// are reports of messages that are over or not known, and of logs that the device does not follow.
     pub reports: Vec<Report>,
 }
 
@@ -333,13 +335,15 @@ pub trait Store: Send + Sync + 'static {
     /// Adds presence events to the journal. Answers when the operating system has them.
     fn note(&self, tenant: &TenantId, events: Vec<presence::Event>) -> Answer<()>;
 
-    /// Reads a journal after a position, at most so many events; without gap and repeat, in order.
+    /// Reads a journal after a position, at most so many events, and never more than some thousand; without gap and
+    /// repeat, in order.
     fn journal(&self, tenant: &TenantId, journal: Journal, after: u64, most: usize) -> Answer<Events>;
 
     /// What became of a tag's messages, by hour of acceptance; only hours that have some.
     fn tag(&self, tenant: &TenantId, tag: &Tag, from: Timestamp, upto: Timestamp) -> Answer<Vec<TagHour>>;
 
-    /// Sets or removes a webhook; its position begins at the journal's end. Answers when it is on disk.
+    /// Sets, changes or removes a webhook. A new one begins at the journal's end, one that is changed goes on where it
+    /// was. Answers when it is on disk.
     fn set_webhook(&self, tenant: &TenantId, kind: webhook::Kind, webhook: Option<Webhook>) -> Answer<()>;
 
     /// All webhooks of all tenants, each with the position up to which its journal was delivered.

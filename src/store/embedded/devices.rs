@@ -131,8 +131,6 @@ impl Writer {
             self.mark_sent(&receiver, &reports, &mut cursors)?;
         }
         let mut moves = Vec::new();
-        // Dead letters carry no epoch; those of a log whose cursor is of another life speak of that life.
-        let mut void = Vec::new();
         for (log, newer) in cursors {
             let key = key::cursor(&receiver, &log);
             if self.cursors.get(&key).is_none()
@@ -144,7 +142,6 @@ impl Writer {
             let mut merged = stored.clone();
             if stored.epoch != newer.epoch {
                 if read::head(&self.staged, &log)?.epoch != newer.epoch {
-                    void.push(log);
                     continue;
                 }
                 // The stored one is of an older life.
@@ -174,9 +171,13 @@ impl Writer {
             }
         }
         self.book(&receiver, &mut moves, reports)?;
-        for dead in dead.into_iter().filter(|dead| !void.contains(&dead.log)) {
-            if let Some(message) = self.put_letter(&receiver, &dead)? {
-                self.book_dead(&receiver, &mut moves, message, dead)?;
+        for dead in dead {
+            // A letter carries no epoch: it speaks of the place that its commit settles.
+            let Some(moved) = moves.iter_mut().find(|moved| moved.log == dead.log) else { continue };
+            if moved.take(dead.offset)
+                && let Some(message) = self.put_letter(&receiver, &dead)?
+            {
+                self.book_dead(&receiver, moved, message, dead)?;
             }
         }
         Ok(())
@@ -218,13 +219,13 @@ impl Writer {
         Ok(())
     }
 
-    /// Records a dead letter, if the device follows the log and the entry still stands; answers with its message.
+    /// Records a dead letter, if the entry still stands; answers with its message.
     fn put_letter(&mut self, receiver: &Receiver, dead: &Dead) -> Result<Option<MessageId>, Error> {
-        if follow::follow(&self.staged, receiver, &dead.log)?.is_none() {
-            return Ok(None);
-        }
         let Some(bytes) = self.staged.get(&key::entry(&dead.log, dead.offset))? else { return Ok(None) };
         let entry = record::decode_entry(&receiver.tenant, dead.offset, &bytes)?;
+        if entry.expired(dead.at) {
+            return Ok(None);
+        }
         let key = key::letter(&receiver.tenant, entry.id, &receiver.user, &receiver.device);
         let forget_at = entry.expires_at + self.limits.tombstone_ttl;
         self.put_due(forget_at, key::Purpose::Forget, &key);

@@ -40,7 +40,7 @@ impl Moved {
     }
 
     /// Whether this commit settles the place. It is asked once: from then on it was settled before.
-    fn take(&mut self, offset: Offset) -> bool {
+    pub(super) fn take(&mut self, offset: Offset) -> bool {
         let takes = self.settled.contains(offset.0) && !self.had(offset);
         if takes {
             self.before.settled.insert(offset.0, offset.0);
@@ -155,16 +155,17 @@ impl Writer {
         Ok(())
     }
 
-    /// Books that a message was given up for a device.
+    /// Books that a message was given up for a device, whose commit settles its place.
     pub(super) fn book_dead(
         &mut self,
         receiver: &Receiver,
-        moves: &mut [Moved],
+        moved: &mut Moved,
         message: MessageId,
         dead: Dead,
     ) -> Result<(), Error> {
         let Dead { attempts, reason, at, .. } = dead;
-        self.book_one(receiver, moves, message, at, &What::Dead { attempts, reason })
+        self.now = at;
+        self.book_one(receiver, std::slice::from_mut(moved), message, at, &What::Dead { attempts, reason })
     }
 
     fn book_one(
@@ -181,7 +182,11 @@ impl Writer {
             return Ok(());
         }
         let settles = matches!(what, What::Acked | What::Dead { .. });
-        let known = if settles { !moved.take(message.offset) } else { moved.had(message.offset) };
+        let known = match what {
+            What::Acked => !moved.take(message.offset),
+            What::Dead { .. } => false,
+            _ => moved.had(message.offset),
+        };
         if known {
             return Ok(());
         }
