@@ -4,11 +4,13 @@
 pub(super) mod announcements;
 pub(super) mod audiences;
 pub(super) mod devices;
+pub(super) mod journals;
 pub(super) mod logs;
 pub(super) mod messages;
 pub(super) mod people;
 pub(super) mod random;
 pub(super) mod receipts;
+pub(super) mod receipts_random;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,6 +70,12 @@ macro_rules! contract {
                 topics_are_counted_and_told_once_a_second, a_topic_that_was_left_is_not_reported_of,
                 without_receipts_nothing_is_kept, a_forgotten_device_has_missed_it,
                 what_was_sent_does_not_look_like_a_failure;
+            journals: a_journal_read_in_pieces_gives_every_event_once, journals_and_tenants_are_apart,
+                old_events_go_and_positions_never_begin_again, an_end_that_is_noticed_late_is_told_all_the_same,
+                who_listens_hears_of_new_events_before_the_answer, notes_wait_for_no_disk,
+                tags_sum_by_the_hour_of_acceptance, webhooks_go_on_where_they_were, a_webhook_is_on_disk_when_it_is_set,
+                receipts_of_many_callers_have_no_gap;
+            receipts_random: counts_add_up_and_equal_a_plain_model;
             random: any_sequence_matches_a_plain_model;
         );
     };

@@ -223,7 +223,7 @@ impl Writer {
     fn put_letter(&mut self, receiver: &Receiver, dead: &Dead) -> Result<Option<MessageId>, Error> {
         let Some(bytes) = self.staged.get(&key::entry(&dead.log, dead.offset))? else { return Ok(None) };
         let entry = record::decode_entry(&receiver.tenant, dead.offset, &bytes)?;
-        if entry.expired(dead.at) {
+        if entry.expired(dead.at) || entry.device.as_ref().is_some_and(|only| *only != receiver.device) {
             return Ok(None);
         }
         let key = key::letter(&receiver.tenant, entry.id, &receiver.user, &receiver.device);

@@ -90,7 +90,7 @@ fn devices(
         if !known && !dead && message.concerns(&receiver.device) && (this_life || state == MessageState::Scheduled) {
             let Some(device) = read::device(view, &receiver)? else { continue };
             // One that came after it was accepted receives it while it stands; then it is none of those that missed it.
-            if standing || device.joined < message.offset {
+            if standing || message.device.is_some() || device.joined < message.offset {
                 let outcome = blank(&receiver.user, &receiver.device);
                 found.insert((receiver.user, receiver.device), outcome);
             }

@@ -92,17 +92,19 @@ impl Line {
         self.sent.is_some() || self.acked.is_some() || self.dead || !self.nacks.is_empty()
     }
 
-    /// Notes what happened; false when the very same was noted last.
+    /// Notes what happened; false when it was noted before: neither a later time nor a later delivery.
     pub(in crate::store::embedded) fn note(&mut self, at: Timestamp, what: &What) -> bool {
         match what {
             What::Sent { attempt } => {
-                let same = self.sent.is_some_and(|(_, last, known)| last == at && known == *attempt);
+                if self.sent.is_some_and(|(_, last, known)| at <= last && *attempt <= known) {
+                    return false;
+                }
                 let first = self.sent.map_or(at, |(first, ..)| first);
                 self.sent = Some((first, at, *attempt));
-                !same
+                true
             }
             What::Nacked { attempt, reason } => {
-                if self.nacks.last().is_some_and(|last| last.0 == at && last.1 == *attempt) {
+                if self.nacks.last().is_some_and(|last| at <= last.0 && *attempt <= last.1) {
                     return false;
                 }
                 if self.nacks.len() >= NACKS_MAX {
@@ -461,7 +463,7 @@ mod tests {
         assert!(!line.note(Timestamp::ZERO, &nacked(7)), "it was noted before");
         assert_eq!(line.nacks.iter().map(|nack| nack.1).collect::<Vec<_>>(), [3, 4, 5, 6, 7]);
         let at = Timestamp::from_millis;
-        let sent = [(1, 1, true), (1, 1, false), (2, 1, true), (3, 2, true)];
+        let sent = [(1, 1, true), (1, 1, false), (2, 1, true), (3, 2, true), (2, 1, false)];
         sent.into_iter().for_each(|(when, attempt, new)| assert_eq!(line.note(at(when), &What::Sent { attempt }), new));
         assert_eq!((line.sent, line.reached()), (Some((at(1), at(3), 2)), true));
     }
