@@ -2,6 +2,7 @@
 //! backend side gives it drafts.
 
 pub mod admit;
+mod alarm;
 pub mod connection;
 mod core;
 pub mod cores;
@@ -81,6 +82,8 @@ pub struct Node {
     /// Who is online, for backends.
     board: Arc<Board>,
     metrics: Arc<Metrics>,
+    /// Wakes the upkeep.
+    alarm: alarm::Alarm,
     /// Cancelled when the node begins to drain.
     drained: CancellationToken,
     /// Cancelled when the time to drain is over: sessions that are left end as they are.
@@ -117,6 +120,7 @@ impl Node {
             hub,
             board: Arc::new(Board::new(options.presence, clock)),
             metrics,
+            alarm: alarm::Alarm::new(),
             drained: CancellationToken::new(),
             cut: CancellationToken::new(),
             ended: CancellationToken::new(),

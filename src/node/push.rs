@@ -136,13 +136,13 @@ impl Node {
             body: entry.body.clone(),
             wishes: draft.wishes,
         };
-        Pushing(State::Waiting {
-            appended: self.store.append(append),
-            log,
-            metrics: Arc::clone(&self.metrics),
-            clock: self.clock,
-            began: now,
-        })
+        let waits_for = append.wishes.send_at.into_iter().chain(append.wishes.fallback_at).min();
+        let appended = self.store.append(append);
+        // After the append has its place: the sweep that this wakes comes behind it.
+        if let Some(at) = waits_for {
+            self.alarm.set(at);
+        }
+        Pushing(State::Waiting { appended, log, metrics: Arc::clone(&self.metrics), clock: self.clock, began: now })
     }
 
     /// What goes to those only who are online needs no store, but to say who they are.
@@ -296,11 +296,17 @@ impl store::Listener for Herald {
         let pushes = batch.into_iter().filter(|announced| !announced.log.tenant().is_reserved());
         let hint = |Announced { log, epoch, entry }| Hint::Grown { log, epoch, last: entry.offset, entry: Some(entry) };
         let hints: Vec<_> = pushes.map(hint).collect();
-        self.metrics.pushes_accepted.add(hints.len() as u64);
+        let dismissals = hints.iter().filter(|hint| dismisses(hint)).count();
+        self.metrics.pushes_accepted.add((hints.len() - dismissals) as u64);
         self.bus.publish(hints);
     }
 
     fn noted(&self, _journals: &[(TenantId, store::Journal)]) {}
+}
+
+/// Whether what has grown a log takes another entry away: no sender pushed it.
+fn dismisses(hint: &Hint) -> bool {
+    matches!(hint, Hint::Grown { entry: Some(Entry { aim: Some(aim), .. }), .. } if aim.dismissal.is_some())
 }
 
 #[cfg(test)]

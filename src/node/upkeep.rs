@@ -17,16 +17,23 @@ use crate::store::{Append, Wishes};
 const SWEEP_PAUSE: Duration = Duration::from_secs(5);
 
 impl Node {
-    /// Sweeps until the node drains. Run it on a task of its own.
+    /// Sweeps until the node drains: in even steps, and when something is to be sent or handed off. Run it on a task of
+    /// its own.
     pub async fn keep_up(self: Arc<Self>) {
         while !self.draining() {
+            self.alarm.awake();
+            let mut next = None;
             match self.store.sweep(self.clock.now().wall).await {
                 Ok(swept) if swept.more => continue,
-                Ok(_) => {}
+                Ok(swept) => next = swept.next,
                 Err(error) => tracing::warn!(%error, "a sweep failed; it will be tried again"),
             }
+            let now = self.clock.now().wall;
+            let planned = next.map_or(now + SWEEP_PAUSE, |next| next.min(now + SWEEP_PAUSE));
+            let pause = Duration::from_millis(planned.as_millis().saturating_sub(now.as_millis()));
             tokio::select! {
-                () = tokio::time::sleep(SWEEP_PAUSE) => {}
+                () = tokio::time::sleep(pause) => {}
+                () = self.alarm.earlier_than(planned) => {}
                 () = self.drained.cancelled() => {}
             }
         }
