@@ -3,7 +3,6 @@
 mod support;
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::HeaderMap;
@@ -12,7 +11,7 @@ use pushline::wire::pb;
 use pushline::wire::pb::backend_client::BackendClient;
 use pushline::wire::pb::push_stream_response::Outcome;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
@@ -20,13 +19,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Request;
 use tonic::transport::Channel;
 
-use support::Gateway;
-
-/// Longer than anything here takes; a test that waits so long has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Headers of a request.
-type Headers<'a> = &'a [(&'a str, &'a str)];
+use support::http::{Headers, Reply, http};
+use support::{Gateway, PATIENCE};
 
 async fn client(gateway: &Gateway) -> BackendClient<Channel> {
     let endpoint = Channel::from_shared(format!("http://{}", gateway.backend)).expect("an address");
@@ -54,71 +48,6 @@ fn word(status: &tonic::Status) -> (String, u32) {
         value.to_str().expect("ASCII").to_owned()
     };
     (text("pushline-code"), text("pushline-errno").parse().expect("a number"))
-}
-
-/// An HTTP answer.
-#[derive(Debug)]
-struct Reply {
-    status: u16,
-    headers: Vec<(String, String)>,
-    body: Vec<u8>,
-}
-
-impl Reply {
-    fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
-    }
-
-    fn json(&self) -> Value {
-        assert_eq!(self.header("content-type"), Some("application/json"), "{self:?}");
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-}
-
-/// Sends an HTTP/1.1 request and reads the whole answer.
-async fn http(address: SocketAddr, head: &str, headers: Headers<'_>, body: &[u8]) -> Reply {
-    let mut request =
-        format!("{head} HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
-    for (name, value) in headers {
-        request += &format!("{name}: {value}\r\n");
-    }
-    request += "\r\n";
-    let mut stream = TcpStream::connect(address).await.expect("the gateway takes connections");
-    stream.write_all(request.as_bytes()).await.expect("written");
-    // The gateway may refuse an oversized body before it is all written.
-    let _refused_early = stream.write_all(body).await;
-    let mut answer = Vec::new();
-    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("an answer in time");
-    assert!(read.is_ok() || !answer.is_empty(), "{head}: {read:?}");
-    parse(&answer)
-}
-
-fn parse(answer: &[u8]) -> Reply {
-    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("a whole head") + 4;
-    let head = std::str::from_utf8(&answer[..end]).expect("a head of text");
-    let mut lines = head.trim_end().split("\r\n");
-    let status = lines.next().and_then(|line| line.split(' ').nth(1)).expect("a status");
-    let headers: Vec<_> = lines
-        .map(|line| line.split_once(": ").expect("a header"))
-        .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
-        .collect();
-    let chunked = headers.iter().any(|(name, value)| name == "transfer-encoding" && value == "chunked");
-    let body = if chunked { unchunk(&answer[end..]) } else { answer[end..].to_vec() };
-    Reply { status: status.parse().expect("a number"), headers, body }
-}
-
-fn unchunk(mut rest: &[u8]) -> Vec<u8> {
-    let mut body = Vec::new();
-    loop {
-        let end = rest.windows(2).position(|window| window == b"\r\n").expect("a chunk's size");
-        let size = std::str::from_utf8(&rest[..end]).expect("text");
-        let size = usize::from_str_radix(size, 16).expect("a number");
-        if size == 0 {
-            return body;
-        }
-        body.extend_from_slice(&rest[end + 2..end + 2 + size]);
-        rest = &rest[end + 4 + size..];
-    }
 }
 
 async fn json_push(gateway: &Gateway, key: &str, body: &Value) -> Reply {

@@ -90,11 +90,12 @@ impl Node {
         self.group(tenant, name).await?;
         let mut left = 0;
         for last in [false, false, false, true] {
+            // Those who left are not looked for again: each step would pass over the traces of all before it.
+            let mut after = None;
             loop {
-                let members = self.store.members(tenant, name, None, MEMBERS_A_STEP).await.map_err(fault)?;
-                if members.is_empty() {
-                    break;
-                }
+                let members = self.store.members(tenant, name, after, MEMBERS_A_STEP).await.map_err(fault)?;
+                let Some(furthest) = members.last().cloned() else { break };
+                after = Some(furthest);
                 let changed = self.change_members(tenant, name.clone(), Vec::new(), members)?.await?;
                 left += changed.removed.len() as u64;
             }

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file is a crate and uses its part")]
 
 pub mod device;
+pub mod http;
 pub mod receiver;
 
 use std::io::{BufRead, BufReader};
@@ -18,6 +19,7 @@ use pushline::model::clock::Clock;
 use pushline::model::id::{DeviceId, Receiver, TenantId, UserId};
 use pushline::server::Server;
 use pushline::wire::pb;
+use pushline::wire::pb::audience_client::AudienceClient;
 use pushline::wire::pb::backend_client::BackendClient;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -124,6 +126,16 @@ impl Gateway {
     pub async fn backend(&self) -> Backend {
         backend(self.backend, &self.key).await
     }
+
+    /// A client of the audience service.
+    pub async fn audience(&self) -> Audience {
+        audience(self.backend, &self.key).await
+    }
+
+    /// A backend that speaks JSON.
+    pub fn json(&self) -> http::Json {
+        http::Json::new(self.backend, &self.key)
+    }
 }
 
 /// Options for a client of the library: as a device would have them, but quick to come back.
@@ -169,10 +181,24 @@ pub type Backend = BackendClient<InterceptedService<Channel, WithKey>>;
 
 /// Connects to a backend listener.
 pub async fn backend(address: SocketAddr, key: &str) -> Backend {
+    BackendClient::with_interceptor(channel(address).await, with_key(key))
+}
+
+/// A client of the audience service.
+pub type Audience = AudienceClient<InterceptedService<Channel, WithKey>>;
+
+/// Connects to the audience service of a backend listener.
+pub async fn audience(address: SocketAddr, key: &str) -> Audience {
+    AudienceClient::with_interceptor(channel(address).await, with_key(key))
+}
+
+async fn channel(address: SocketAddr) -> Channel {
     let endpoint = Channel::from_shared(format!("http://{address}")).expect("a URL");
-    let channel = soon("the backend", endpoint.connect()).await.expect("a channel");
-    let key = format!("Bearer {key}").parse().expect("a header value");
-    BackendClient::with_interceptor(channel, WithKey(key))
+    soon("the backend", endpoint.connect()).await.expect("a channel")
+}
+
+fn with_key(key: &str) -> WithKey {
+    WithKey(format!("Bearer {key}").parse().expect("a header value"))
 }
 
 /// A push to a user.
@@ -183,6 +209,16 @@ pub fn to_user(user: &str, payload: impl Into<Vec<u8>>) -> pb::PushRequest {
 /// A push to a topic.
 pub fn to_topic(topic: &str, payload: impl Into<Vec<u8>>) -> pb::PushRequest {
     to(pb::target::To::Topic(topic.into()), payload)
+}
+
+/// A push with a condition.
+pub fn to_condition(condition: &str, payload: impl Into<Vec<u8>>) -> pb::PushRequest {
+    to(pb::target::To::Condition(condition.into()), payload)
+}
+
+/// A push to any device of a user.
+pub fn to_any_of_user(user: &str, payload: impl Into<Vec<u8>>) -> pb::PushRequest {
+    to(pb::target::To::AnyOfUser(user.into()), payload)
 }
 
 /// A push to a device.
@@ -198,6 +234,12 @@ fn to(to: pb::target::To, payload: impl Into<Vec<u8>>) -> pb::PushRequest {
 /// Pushes and returns the message's id.
 pub async fn push(backend: &mut Backend, request: pb::PushRequest) -> String {
     soon("the answer to a push", backend.push(request)).await.expect("an accepted push").into_inner().id
+}
+
+/// The stable word of a refusal.
+pub fn word(status: &tonic::Status) -> &str {
+    let word = status.metadata().get("pushline-code").unwrap_or_else(|| panic!("{status:?} has no code"));
+    word.to_str().expect("ASCII")
 }
 
 /// The next push a client gets.
