@@ -91,6 +91,12 @@ fn print(receipt: &pb::Receipt, output: Output) -> io::Result<()> {
     if !receipt.reason.is_empty() {
         details.push(printable(&receipt.reason));
     }
+    if receipt.send_at_ms > 0 {
+        details.push(format!("sent at {}", moment::second(receipt.send_at_ms)));
+    }
+    if !receipt.replaced_by.is_empty() {
+        details.push(format!("by {}", receipt.replaced_by));
+    }
     if let Some(counts) = &receipt.counts {
         details.push(counts_words(counts));
     }

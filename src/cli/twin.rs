@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::client::Refusal;
 use crate::client::backend::Progress;
+use crate::model::fault::Code;
 use crate::model::id::MessageId;
 use crate::wire::pb;
 use crate::wire::pb::get_message_response::State;
@@ -30,7 +31,9 @@ pub(super) fn accepted(answer: &pb::PushResponse) -> Value {
 
 /// A refusal of one of many.
 pub(super) fn refusal(refusal: &Refusal) -> Value {
-    json!({ "errno": refusal.errno, "error": refusal.name, "message": refusal.words })
+    // The HTTP status belongs to the code; a code that is newer than this program has none here.
+    let code = Code::ALL.iter().find(|code| code.errno() == refusal.errno).map(|code| code.http());
+    json!({ "code": code, "errno": refusal.errno, "error": refusal.name, "message": refusal.words })
 }
 
 /// The answer to a cancellation.
@@ -116,6 +119,8 @@ pub(super) fn receipt(receipt: &pb::Receipt) -> Value {
             ("device", text(&receipt.device)),
             ("attempt", some(receipt.attempt)),
             ("reason", text(&receipt.reason)),
+            ("send_at_ms", time(receipt.send_at_ms)),
+            ("replaced_by", text(&receipt.replaced_by)),
             ("counts", receipt.counts.as_ref().map_or(Value::Null, counts)),
         ],
     );
