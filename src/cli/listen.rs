@@ -14,11 +14,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::cli::access::read_roots;
 use crate::cli::options::Secret;
 use crate::cli::style::{DIM, LITERAL, Output};
-use crate::client::{Client, Error, Options, Phase, Push, Session, Status};
+use crate::client::{Client, Dismissal, Error, Options, Phase, Push, Session, Status};
 use crate::model::clock::{Clock, Timestamp};
 use crate::model::frame::ResumeOutcome;
 use crate::model::id::TopicName;
-use crate::model::message::Target;
+use crate::model::message::{DismissReason, Target};
 
 /// Connect as a device and print what is pushed.
 #[derive(Clone, Debug, clap::Args)]
@@ -173,9 +173,13 @@ fn print(push: &Push, now: Timestamp, output: Output) -> io::Result<()> {
         "attributes": push.attributes,
         "urgency": push.urgency.as_str(),
         "collapse_key": (!push.collapse_key.is_empty()).then_some(&push.collapse_key),
+        "replaces": push.replaces.map(|id| id.to_string()),
         "accepted_at_ms": push.accepted_at.as_millis(),
         "expires_at_ms": push.expires_at.map(Timestamp::as_millis),
     });
+    if let Some(Dismissal { message, reason, .. }) = push.dismissal {
+        object["dismissal"] = json!({ "id": message.to_string(), "reason": reason_word(reason) });
+    }
     match std::str::from_utf8(&push.payload) {
         Ok(text) => object["payload"] = text.into(),
         Err(_) => object["payload_base64"] = STANDARD.encode(&push.payload).into(),
@@ -183,6 +187,12 @@ fn print(push: &Push, now: Timestamp, output: Output) -> io::Result<()> {
     output.object(&object)?;
     let time = humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(now.as_millis()));
     let again = if push.attempt > 1 { format!(", attempt {}", push.attempt) } else { String::new() };
+    if let Some(Dismissal { message, reason, .. }) = push.dismissal {
+        return output.words(&format!(
+            "{DIM}{time}{DIM:#}  {LITERAL}dismissed{LITERAL:#}  {message}  {DIM}{}{again}{DIM:#}",
+            reason_word(reason),
+        ));
+    }
     output.words(&format!(
         "{DIM}{time}{DIM:#}  {LITERAL}{}{LITERAL:#}  {}  {DIM}{}{again}, {}{DIM:#}",
         target_words(push.target.as_ref()),
@@ -190,6 +200,15 @@ fn print(push: &Push, now: Timestamp, output: Output) -> io::Result<()> {
         push.id,
         push.content_type,
     ))
+}
+
+const fn reason_word(reason: Option<DismissReason>) -> &'static str {
+    match reason {
+        Some(DismissReason::Cancelled) => "cancelled",
+        Some(DismissReason::Seen) => "seen",
+        Some(DismissReason::Taken) => "taken",
+        None => "unknown",
+    }
 }
 
 fn target_object(target: Option<&Target>) -> Value {

@@ -1,6 +1,6 @@
 //! The task behind a client: it waits, feeds the core, and performs what the core says. It decides nothing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::{Future, pending};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::client::push::{Push, Tray};
 use crate::client::status::{Phase, Status};
 use crate::model::clock::{Clock, Moment};
 use crate::model::frame::Verdict;
-use crate::model::id::TopicName;
+use crate::model::id::{MessageId, TopicName};
 use crate::model::message::Urgency;
 use crate::wire::body::{urgency_from_pb, urgency_to_pb};
 use crate::wire::device::Method;
@@ -46,6 +46,10 @@ pub(super) enum Command {
     Unsubscribe(Vec<TopicName>, Reply<u32>),
     /// Change the session.
     Update { urgency_floor: Option<Urgency>, window: Option<u32>, reply: Reply<(Urgency, u32)> },
+    /// Replace the device's attributes.
+    Describe(BTreeMap<String, String>, Reply<()>),
+    /// The user has seen these messages; answers how many were dismissed now.
+    Dismiss(Vec<MessageId>, Reply<u32>),
     /// Wait until all acks are confirmed.
     Flush(Reply<()>),
     /// Wait until all acks are confirmed, then end.
@@ -58,6 +62,8 @@ enum Done {
     Ack(Result<(), Error>),
     /// The session has these values now; so shall the next.
     Updated(Urgency, u32),
+    /// The gateway knows these attributes; the next session says the same.
+    Described(BTreeMap<String, String>),
     /// The one who asked has the answer.
     Told,
 }
@@ -126,7 +132,7 @@ impl Connection {
             window: options.window,
             urgency_floor: urgency_to_pb(options.urgency_floor).into(),
             agent: options.agent.clone(),
-            ..pb::OpenRequest::default()
+            attributes: options.attributes.clone(),
         };
         Self {
             core: Core::new(options, fastrand::u64(..)),
@@ -188,6 +194,7 @@ impl Connection {
                     self.open.window = window;
                     self.feed(Input::Window(window));
                 }
+                Done::Described(attributes) => self.open.attributes = attributes,
                 Done::Told => {}
             },
             () = self.tray.filled() => self.settle(),
@@ -288,6 +295,22 @@ impl Connection {
                     let _ = reply.send(result);
                     done
                 }));
+            }
+            Command::Describe(attributes, reply) => {
+                let values = Some(pb::Attributes { values: attributes.clone() });
+                let request = pb::UpdateRequest { urgency_floor: None, window: None, attributes: values };
+                let answer = self.call(Method::Update, grpc::framed(&request));
+                self.calls.push(Box::pin(async move {
+                    let result = answer.await.map(|_: pb::UpdateResponse| ());
+                    let done = if result.is_ok() { Done::Described(attributes) } else { Done::Told };
+                    let _ = reply.send(result);
+                    done
+                }));
+            }
+            Command::Dismiss(messages, reply) => {
+                let ids = messages.iter().map(|id| Bytes::copy_from_slice(id.as_bytes())).collect();
+                let answer = self.call(Method::Dismiss, grpc::framed(&pb::DismissRequest { ids }));
+                self.tell(reply, async move { answer.await.map(|got: pb::DismissResponse| got.dismissed) });
             }
             Command::Flush(reply) => {
                 let number = self.number(reply);

@@ -30,6 +30,7 @@ pub(super) fn welcome(window: u32) -> Incoming {
         resume: Resume { outcome: ResumeOutcome::New, waiting: 0, missed: 0 },
         server_time: Timestamp::ZERO,
         topics: Vec::new(),
+        group_topics: Vec::new(),
     })
 }
 

@@ -1,5 +1,7 @@
 //! What a program holds: the client, and handles to steer it from other tasks. All work is done by the task behind it.
 
+use std::collections::BTreeMap;
+
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
@@ -11,9 +13,9 @@ use crate::client::options::Options;
 use crate::client::push::Push;
 use crate::client::status::{Phase, Status};
 use crate::model::clock::Clock;
-use crate::model::id::TopicName;
+use crate::model::id::{MessageId, TopicName};
 use crate::model::message::Urgency;
-use crate::wire::device::TOPICS_PER_CALL_MAX;
+use crate::wire::device::{DISMISSALS_PER_CALL_MAX, TOPICS_PER_CALL_MAX, check_attributes};
 
 /// Requests of the program that wait for the task; a further one waits for a place.
 const COMMANDS_MAX: usize = 16;
@@ -104,6 +106,22 @@ impl Client {
         self.handle.update(urgency_floor, window).await
     }
 
+    /// See [`Handle::describe`].
+    ///
+    /// # Errors
+    /// See [`Handle::describe`].
+    pub async fn describe(&self, attributes: BTreeMap<String, String>) -> Result<(), Error> {
+        self.handle.describe(attributes).await
+    }
+
+    /// See [`Handle::dismiss`].
+    ///
+    /// # Errors
+    /// See [`Handle::dismiss`].
+    pub async fn dismiss(&self, messages: impl IntoIterator<Item = MessageId>) -> Result<u32, Error> {
+        self.handle.dismiss(messages).await
+    }
+
     /// See [`Handle::flush`].
     ///
     /// # Errors
@@ -173,6 +191,32 @@ impl Handle {
     /// [`Error::NotConnected`] without a session; what the gateway answers.
     pub async fn update(&self, urgency_floor: Option<Urgency>, window: Option<u32>) -> Result<(Urgency, u32), Error> {
         self.ask(|reply| Command::Update { urgency_floor, window, reply }).await
+    }
+
+    /// Replaces what conditions may ask about this device; durable when it comes back, and later sessions say the same.
+    /// See [`Options::attributes`] for the bounds.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for attributes that are none; [`Error::NotConnected`] without a session; what the gateway
+    /// answers.
+    pub async fn describe(&self, attributes: BTreeMap<String, String>) -> Result<(), Error> {
+        check_attributes(&attributes).map_err(|fault| Error::Invalid(fault.words.into_owned()))?;
+        self.ask(|reply| Command::Describe(attributes, reply)).await
+    }
+
+    /// The user has seen these messages here: the user's other devices are told to take them away ([`Push::dismissal`]),
+    /// and those that did not receive them yet never will. Durable when it comes back; repeating it is harmless. On this
+    /// device they are still to be settled. Gives how many were dismissed now.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for none or more than 100 messages; [`Error::NotConnected`] without a session; what the gateway
+    /// answers.
+    pub async fn dismiss(&self, messages: impl IntoIterator<Item = MessageId>) -> Result<u32, Error> {
+        let messages: Vec<MessageId> = messages.into_iter().collect();
+        if messages.is_empty() || messages.len() > DISMISSALS_PER_CALL_MAX {
+            return Err(Error::Invalid(format!("messages: name 1 to {DISMISSALS_PER_CALL_MAX} in one call")));
+        }
+        self.ask(|reply| Command::Dismiss(messages, reply)).await
     }
 
     /// Waits until the gateway confirmed all settlements handed in so far in this session.

@@ -8,12 +8,14 @@ use bytes::Bytes;
 use prost::Message;
 
 use crate::client::error::Error;
+use crate::client::push::Dismissal;
 use crate::client::status::Session;
 use crate::model::clock::Timestamp;
 use crate::model::frame::{HeartbeatPlan, Resume, ResumeOutcome};
 use crate::model::id::{MessageId, TopicName};
 use crate::model::message::{Target, Urgency};
 use crate::wire::body::{target_from_pb, urgency_from_pb};
+use crate::wire::device::reason_from_pb;
 use crate::wire::pb;
 
 /// A frame of the push stream.
@@ -41,6 +43,8 @@ pub(super) struct Arrival {
     pub(super) payload: Bytes,
     pub(super) urgency: Urgency,
     pub(super) collapse_key: String,
+    pub(super) replaces: Option<MessageId>,
+    pub(super) dismissal: Option<Dismissal>,
     pub(super) accepted_at: Timestamp,
     pub(super) expires_at: Option<Timestamp>,
 }
@@ -82,7 +86,10 @@ fn welcome(frame: pb::Welcome) -> Result<Session, Error> {
         pb::resume::Outcome::Gap => ResumeOutcome::Gap,
         pb::resume::Outcome::Unspecified => return Err(broken("the welcome does not say how the resume went")),
     };
-    let topics: Result<_, _> = frame.topics.iter().map(|name| TopicName::new(name)).collect();
+    let names = |names: &[String]| -> Result<Vec<TopicName>, Error> {
+        let names: Result<_, _> = names.iter().map(|name| TopicName::new(name)).collect();
+        names.map_err(|why| broken(&format!("the welcome names a topic: {why}")))
+    };
     Ok(Session {
         id: frame.session,
         // The frame does not say; whoever reads the socket fills it in.
@@ -96,14 +103,26 @@ fn welcome(frame: pb::Welcome) -> Result<Session, Error> {
         ack_timeout: millis(frame.ack_timeout_ms),
         resume: Resume { outcome, waiting: resume.waiting, missed: resume.missed },
         server_time: Timestamp::from_millis(frame.server_time_ms),
-        topics: topics.map_err(|why| broken(&format!("the welcome names a topic: {why}")))?,
+        topics: names(&frame.topics)?,
+        group_topics: names(&frame.group_topics)?,
     })
 }
 
 /// A form of target or an urgency that this library does not know is let through, so that a newer gateway's push does
 /// not turn into an endless reconnect.
 fn push(frame: pb::Push) -> Result<Arrival, Error> {
-    let id: [u8; 16] = frame.id.as_ref().try_into().map_err(|_| broken("a push has no id of 16 bytes"))?;
+    let id = message_id(&frame.id, "a push has no id of 16 bytes")?;
+    let replaces = match frame.replaces.is_empty() {
+        true => None,
+        false => Some(message_id(&frame.replaces, "a push replaces what is no id of 16 bytes")?),
+    };
+    let dismissal = match &frame.dismissal {
+        Some(dismissal) => Some(Dismissal {
+            message: message_id(&dismissal.id, "a dismissal has no id of 16 bytes")?,
+            reason: reason_from_pb(dismissal.reason()),
+        }),
+        None => None,
+    };
     let urgency = urgency_from_pb(frame.urgency()).unwrap_or(Urgency::Normal);
     let target = match frame.target.and_then(|target| target.to) {
         Some(to) => Some(target_from_pb(to).map_err(|why| broken(&format!("a push's target: {why}")))?),
@@ -111,7 +130,7 @@ fn push(frame: pb::Push) -> Result<Arrival, Error> {
     };
     let expires_at = (frame.expires_at_ms > 0).then(|| Timestamp::from_millis(frame.expires_at_ms));
     Ok(Arrival {
-        id: MessageId::from_bytes(id),
+        id,
         seq: frame.seq,
         attempt: frame.attempt,
         target,
@@ -120,9 +139,15 @@ fn push(frame: pb::Push) -> Result<Arrival, Error> {
         payload: frame.payload,
         urgency,
         collapse_key: frame.collapse_key,
+        replaces,
+        dismissal,
         accepted_at: Timestamp::from_millis(frame.accepted_at_ms),
         expires_at,
     })
+}
+
+fn message_id(bytes: &[u8], otherwise: &str) -> Result<MessageId, Error> {
+    bytes.try_into().map(MessageId::from_bytes).map_err(|_| broken(otherwise))
 }
 
 fn millis(millis: u32) -> Duration {
@@ -149,6 +174,8 @@ mod tests {
 
     use super::{Incoming, read};
     use crate::client::error::Error;
+    use crate::client::push::Dismissal;
+    use crate::model::id::MessageId;
     use crate::model::message::Urgency;
     use crate::wire::pb::{self, open_response::Frame};
 
@@ -180,7 +207,10 @@ mod tests {
             Frame::Welcome(pb::Welcome { resume: None, ..welcome() }),
             Frame::Welcome(pb::Welcome { topics: vec!["a/b".into()], ..welcome() }),
             Frame::Push(pb::Push { id: Bytes::from_static(b"short"), ..pb::Push::default() }),
-            Frame::Push(pb::Push { id, target: Some(bad), ..pb::Push::default() }),
+            Frame::Push(pb::Push { id: id.clone(), target: Some(bad), ..pb::Push::default() }),
+            Frame::Push(pb::Push { id: id.clone(), replaces: Bytes::from_static(b"x"), ..pb::Push::default() }),
+            Frame::Push(pb::Push { id, dismissal: Some(pb::Dismissal::default()), ..pb::Push::default() }),
+            Frame::Welcome(pb::Welcome { group_topics: vec!["a/b".into()], ..welcome() }),
         ];
         for frame in frames {
             let got = read(encode(Some(frame.clone())));
@@ -193,8 +223,13 @@ mod tests {
     #[test]
     fn what_is_newer_than_this_library_does_not_break_it() {
         assert_eq!(read(encode(None)), Ok(None));
-        let push = pb::Push { id: Bytes::from_static(&[1; 16]), urgency: 77, ..pb::Push::default() };
+        let id = Bytes::from_static(&[1; 16]);
+        let dismissal = Some(pb::Dismissal { id: id.clone(), reason: 77 });
+        let push = pb::Push { id: id.clone(), urgency: 77, dismissal, replaces: id, ..pb::Push::default() };
         let Ok(Some(Incoming::Push(push))) = read(encode(Some(Frame::Push(push)))) else { panic!("not a push") };
         assert_eq!((push.urgency, push.target, push.expires_at), (Urgency::Normal, None, None));
+        let message = MessageId::from_bytes([1; 16]);
+        assert_eq!(push.dismissal, Some(Dismissal { message, reason: None }));
+        assert_eq!(push.replaces, Some(message));
     }
 }

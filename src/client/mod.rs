@@ -28,6 +28,8 @@
 //! - **At least once, seen once.** The gateway delivers a push until it is acked. The client knows the ids of the last
 //!   [`Options::remembered`] settled pushes and of all the program holds: a duplicate of the former is acked again, one
 //!   of the latter is passed over, and neither reaches the program. A new `Client` knows nothing of an older one.
+//! - **What is taken away is a push too.** A push with [`Push::dismissal`] has nothing to show: it names a message that
+//!   goes. Settle it like any other; a message that this device never received is to be ignored.
 //! - **Order.** Pushes come in the order of their log. A redelivery comes later than what was pushed after it.
 //! - **Acks are gathered** by [`Options::ack_count`] and [`Options::ack_delay`] and sent in the background. The gateway
 //!   has them for certain after [`Client::flush`] or [`Client::close`].
@@ -57,6 +59,8 @@ mod seen;
 mod status;
 
 #[cfg(test)]
+mod people_tests;
+#[cfg(test)]
 mod scripted_peer;
 #[cfg(test)]
 mod shell_tests;
@@ -64,5 +68,5 @@ mod shell_tests;
 pub use self::error::{Error, Refusal};
 pub use self::handle::{Client, Handle};
 pub use self::options::Options;
-pub use self::push::Push;
+pub use self::push::{Dismissal, Push};
 pub use self::status::{Phase, Session, Status};

@@ -1,11 +1,12 @@
 //! What a client is told when it is made. It checks the values and holds no state.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use crate::client::error::Error;
 use crate::model::message::Urgency;
-use crate::wire::device::AGENT_BYTES_MAX;
+use crate::wire::device::{AGENT_BYTES_MAX, check_attributes};
 
 /// How a client connects and behaves. [`Options::new`] fills in sensible values; change fields as needed.
 #[derive(Clone)]
@@ -26,6 +27,9 @@ pub struct Options {
     pub window: u32,
     /// Least urgency that is delivered now.
     pub urgency_floor: Urgency,
+    /// What conditions may ask about this device, such as `platform`, `app_version` and `locale`: replaces what the gateway
+    /// knew. Empty: what it knew stays. At most 16, with names of at most 64 bytes and values of at most 128.
+    pub attributes: BTreeMap<String, String>,
     /// Name and version of the program, for the gateway's logs; at most 64 bytes.
     pub agent: String,
     /// Acks that are sent at the latest when so many wait.
@@ -60,6 +64,7 @@ impl Options {
             heartbeat: Duration::ZERO,
             window: 64,
             urgency_floor: Urgency::VeryLow,
+            attributes: BTreeMap::new(),
             agent: concat!("pushline/", env!("CARGO_PKG_VERSION")).to_owned(),
             ack_count: 32,
             ack_delay: Duration::from_millis(20),
@@ -87,6 +92,8 @@ impl Options {
             "roots: give the certificates (PEM) that vouch for the gateway, or none to trust the system's"
         } else if self.token.is_empty() {
             "token: give the access token"
+        } else if let Err(fault) = check_attributes(&self.attributes) {
+            return Err(Error::Invalid(fault.words.into_owned()));
         } else if self.agent.len() > AGENT_BYTES_MAX {
             "agent: give at most 64 bytes"
         } else if self.window == 0 || self.window > self.remembered {
@@ -136,6 +143,8 @@ mod tests {
         check("roots", |options| options.roots = Some(Vec::new()));
         check("token", |options| options.token.clear());
         check("agent", |options| options.agent = "x".repeat(65));
+        check("attributes", |options| options.attributes = [("a b".to_owned(), String::new())].into());
+        check("attributes", |options| options.attributes = [("a".to_owned(), "x".repeat(129))].into());
         check("window", |options| options.window = 0);
         check("window", |options| options.remembered = 63);
         check("ack_count", |options| options.ack_count = 0);

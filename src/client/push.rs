@@ -10,8 +10,18 @@ use tokio::sync::Notify;
 use crate::client::incoming::Arrival;
 use crate::model::clock::Timestamp;
 use crate::model::id::MessageId;
-use crate::model::message::{Target, Urgency};
+use crate::model::message::{DismissReason, Target, Urgency};
 use crate::wire::device::NACK_REASON_BYTES_MAX;
+
+/// What takes a message away from the screen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Dismissal {
+    /// The message that goes. One that this device never received is to be ignored.
+    pub message: MessageId,
+    /// Why. `None` for a reason that is newer than this library.
+    pub reason: Option<DismissReason>,
+}
 
 /// A push. Settle it with [`Push::ack`], [`Push::nack`] or [`Push::reject`]; dropped unsettled it counts as not handled
 /// and is delivered again when the gateway's ack timeout has passed.
@@ -36,6 +46,10 @@ pub struct Push {
     pub urgency: Urgency,
     /// Empty for none.
     pub collapse_key: String,
+    /// The message whose place this one takes, when the backend named it.
+    pub replaces: Option<MessageId>,
+    /// Set: there is nothing to show, another message goes. Settle it like any other: until then it comes again.
+    pub dismissal: Option<Dismissal>,
     /// When the gateway accepted it.
     pub accepted_at: Timestamp,
     /// When it expires. `None` for an online-only push.
@@ -56,6 +70,8 @@ impl Push {
             payload: arrival.payload,
             urgency: arrival.urgency,
             collapse_key: arrival.collapse_key,
+            replaces: arrival.replaces,
+            dismissal: arrival.dismissal,
             accepted_at: arrival.accepted_at,
             expires_at: arrival.expires_at,
             slip: Slip { id: arrival.id, tray: Some(Arc::clone(tray)) },

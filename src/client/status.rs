@@ -68,6 +68,9 @@ pub struct Session {
     pub resume: Resume,
     /// The gateway's clock when it answered.
     pub server_time: Timestamp,
-    /// Topics the device is subscribed to.
+    /// Topics the device follows: those it subscribed to and those its user's groups bring, as they were when the session
+    /// opened.
     pub topics: Vec<TopicName>,
+    /// Those of them that the user's groups bring. The device cannot unsubscribe from them.
+    pub group_topics: Vec<TopicName>,
 }

@@ -11,7 +11,7 @@ use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 use crate::model::fault::{Code, Fault};
 use crate::model::frame::{Ack, Answer, Frame, Nack, Open, Request, ResumeOutcome, Verdict, Welcome};
 use crate::model::id::{DeviceId, MessageId, TopicName};
-use crate::model::message::{Entry, Urgency};
+use crate::model::message::{DismissReason, Dismissed, Entry, Urgency};
 use crate::wire::body::{urgency_from_pb, urgency_to_pb};
 use crate::wire::{grpc, pb};
 
@@ -81,11 +81,19 @@ const ATTEMPT_FIELD: u32 = 2;
 const ID_FIELD: u32 = 3;
 const ACCEPTED_FIELD: u32 = 4;
 const EXPIRES_FIELD: u32 = 5;
+const DISMISSAL_FIELD: u32 = 12;
+/// Field numbers of `Dismissal`.
+const DISMISSED_FIELD: u32 = 1;
+const REASON_FIELD: u32 = 2;
 /// Most bytes of those fields: five keys of a byte, three numbers of 64 bits, one of 32, and the id with its length.
 const OWN_BYTES_MAX: usize = 5 + 3 * 10 + 5 + 1 + 16;
 
 /// Most bytes of a push before its body: prefix, two keys with lengths, and those fields.
 pub const PUSH_HEAD_BYTES_MAX: usize = grpc::PREFIX_BYTES + 2 + 10 + OWN_BYTES_MAX;
+/// Bytes of a dismissal: the id with key and length, the reason with its key.
+const DISMISSAL_BYTES: usize = 2 + 16 + 2;
+/// The same in a push, with key and length.
+const DISMISSAL_FIELD_BYTES: usize = 2 + DISMISSAL_BYTES;
 /// Bytes of a frame about the session, as a rule.
 const CONTROL_BYTES: usize = 256;
 
@@ -121,7 +129,7 @@ pub fn put_frame(frame: &Frame, out: &mut Vec<u8>) {
 /// room for the body: where it travels apart, a buffer of its size would wait with each device.
 pub fn put_push_head(seq: u64, attempt: u32, entry: &Entry, out: &mut Vec<u8>) {
     // By hand, since the generated type wants its bytes on the heap: this is done once a delivery.
-    let mut own = [0; OWN_BYTES_MAX];
+    let mut own = [0; OWN_BYTES_MAX + DISMISSAL_FIELD_BYTES];
     let mut room = &mut own[..];
     put_number(SEQ_FIELD, seq, &mut room);
     put_number(ATTEMPT_FIELD, attempt.into(), &mut room);
@@ -130,8 +138,16 @@ pub fn put_push_head(seq: u64, attempt: u32, entry: &Entry, out: &mut Vec<u8>) {
     room.put_slice(entry.id.as_bytes());
     put_number(ACCEPTED_FIELD, entry.accepted_at.as_millis(), &mut room);
     put_number(EXPIRES_FIELD, entry.expires_at.as_millis(), &mut room);
-    let left = room.len();
-    let own = &own[..OWN_BYTES_MAX - left];
+    if let Some(dismissed) = dismissal(entry) {
+        encode_key(DISMISSAL_FIELD, WireType::LengthDelimited, &mut room);
+        encode_varint(DISMISSAL_BYTES as u64, &mut room);
+        encode_key(DISMISSED_FIELD, WireType::LengthDelimited, &mut room);
+        encode_varint(dismissed.message.as_bytes().len() as u64, &mut room);
+        room.put_slice(dismissed.message.as_bytes());
+        put_number(REASON_FIELD, reason_to_pb(dismissed.reason) as u64, &mut room);
+    }
+    let written = OWN_BYTES_MAX + DISMISSAL_FIELD_BYTES - room.len();
+    let own = &own[..written];
     let push = own.len() + entry.body.len();
     // Key of field 2: one byte.
     let message = 1 + encoded_len_varint(push as u64) + push;
@@ -146,8 +162,34 @@ pub fn put_push_head(seq: u64, attempt: u32, entry: &Entry, out: &mut Vec<u8>) {
 #[must_use]
 pub fn room_for(frame: &Frame) -> usize {
     match frame {
-        Frame::Push { entry, .. } => PUSH_HEAD_BYTES_MAX + entry.body.len(),
+        Frame::Push { entry, .. } => {
+            let dismissal = dismissal(entry).map_or(0, |_| DISMISSAL_FIELD_BYTES);
+            PUSH_HEAD_BYTES_MAX + dismissal + entry.body.len()
+        }
         Frame::Welcome(_) | Frame::Move { .. } | Frame::Close { .. } => CONTROL_BYTES,
+    }
+}
+
+fn dismissal(entry: &Entry) -> Option<&Dismissed> {
+    entry.aim.as_ref().and_then(|aim| aim.dismissal.as_ref())
+}
+
+const fn reason_to_pb(reason: DismissReason) -> pb::dismissal::Reason {
+    match reason {
+        DismissReason::Cancelled => pb::dismissal::Reason::Cancelled,
+        DismissReason::Seen => pb::dismissal::Reason::Seen,
+        DismissReason::Taken => pb::dismissal::Reason::Taken,
+    }
+}
+
+/// Reads why a message is to be taken away; `None` for a reason that is newer than this library.
+#[must_use]
+pub const fn reason_from_pb(reason: pb::dismissal::Reason) -> Option<DismissReason> {
+    match reason {
+        pb::dismissal::Reason::Unspecified => None,
+        pb::dismissal::Reason::Cancelled => Some(DismissReason::Cancelled),
+        pb::dismissal::Reason::Seen => Some(DismissReason::Seen),
+        pb::dismissal::Reason::Taken => Some(DismissReason::Taken),
     }
 }
 
@@ -235,7 +277,10 @@ pub fn open(body: Bytes, limit: usize, bearer: Option<&str>) -> Result<Open, Fau
         window: request.window,
         urgency_floor,
         agent: request.agent,
-        attributes: attributes(request.attributes)?,
+        attributes: {
+            check_attributes(&request.attributes)?;
+            request.attributes
+        },
     })
 }
 
@@ -255,7 +300,8 @@ pub fn request(method: Method, body: Bytes, limit: usize) -> Result<Request, Fau
                 Some(floor) => Some(urgency_floor(floor)?.unwrap_or(Urgency::VeryLow)),
                 None => None,
             };
-            let attributes = update.attributes.map(|given| attributes(given.values)).transpose()?;
+            let attributes = update.attributes.map(|given| given.values);
+            attributes.as_ref().map(check_attributes).transpose()?;
             Ok(Request::Update { urgency_floor, window: update.window, attributes })
         }
         Method::Dismiss => dismiss(message(body, limit)?).map(Request::Dismiss),
@@ -313,12 +359,16 @@ fn topics(names: Vec<String>) -> Result<Vec<TopicName>, Fault> {
     names.iter().map(|name| TopicName::new(name).map_err(|why| invalid_name("topic", &why))).collect()
 }
 
-fn attributes(given: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Fault> {
+/// Refuses attributes of a device that conditions could not ask about.
+///
+/// # Errors
+/// [`Code::InvalidAttributes`] with words that say which.
+pub fn check_attributes(given: &BTreeMap<String, String>) -> Result<(), Fault> {
     let refuse = |words: String| Err(Fault::new(Code::InvalidAttributes, words));
     if given.len() > ATTRIBUTES_MAX {
         return refuse(format!("attributes: a device has at most {ATTRIBUTES_MAX}"));
     }
-    for (name, value) in &given {
+    for (name, value) in given {
         if name.len() > ATTRIBUTE_NAME_BYTES_MAX {
             return refuse(format!("attributes: a name has over {ATTRIBUTE_NAME_BYTES_MAX} bytes"));
         }
@@ -331,7 +381,7 @@ fn attributes(given: BTreeMap<String, String>) -> Result<BTreeMap<String, String
             ));
         }
     }
-    Ok(given)
+    Ok(())
 }
 
 fn dismiss(request: pb::DismissRequest) -> Result<Vec<MessageId>, Fault> {
@@ -357,111 +407,4 @@ fn urgency_floor(number: i32) -> Result<Option<Urgency>, Fault> {
 }
 
 #[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use prost::Message;
-
-    use super::{Method, PUSH_HEAD_BYTES_MAX, put_frame, put_push_head, request, room_for};
-    use crate::model::clock::Timestamp;
-    use crate::model::fault::Code;
-    use crate::model::frame::{Frame, Request};
-    use crate::model::id::{MessageId, UserId};
-    use crate::model::log::Offset;
-    use crate::model::message::{Entry, Target, Urgency};
-    use crate::wire::body::{self, Content};
-    use crate::wire::{grpc, pb};
-
-    #[test]
-    fn a_push_reads_as_one_protobuf_message_whatever_its_size() {
-        let sizes = [0, 1, 100, 127, 128, 20_000, 1 << 20];
-        let online_only = (300, 2, 5, 0);
-        let largest = (u64::MAX, u32::MAX, u64::MAX, u64::MAX);
-        for (size, own) in sizes.map(|size| (size, (300, 2, 5, 70))).into_iter().chain([(7, online_only), (7, largest)])
-        {
-            let content = Content {
-                target: Target::User(UserId::new("u").expect("a name")),
-                content_type: "a/b".into(),
-                attributes: [("k".into(), "v".into())].into(),
-                payload: vec![7; size].into(),
-                urgency: Urgency::High,
-                collapse_key: String::new(),
-                replaces: None,
-            };
-            let entry = Entry {
-                offset: Offset(9),
-                id: MessageId::new(5, [1; 10]),
-                accepted_at: Timestamp::from_millis(own.2),
-                expires_at: Timestamp::from_millis(own.3),
-                urgency: Urgency::High,
-                device: None,
-                aim: None,
-                receipts: true,
-                body: body::encode(content.clone()),
-            };
-            let mut out = Vec::new();
-            let frame = Frame::Push { seq: own.0, attempt: own.1, entry };
-            let room = room_for(&frame);
-            put_frame(&frame, &mut out);
-            assert!(out.len() <= room, "{} bytes where there was room for {room}", out.len());
-            let Frame::Push { seq, attempt, entry } = frame else { panic!("not a push") };
-            let mut head = Vec::with_capacity(PUSH_HEAD_BYTES_MAX);
-            put_push_head(seq, attempt, &entry, &mut head);
-            assert!(out.starts_with(&head) && head.capacity() == PUSH_HEAD_BYTES_MAX, "{}", head.capacity());
-            let message = grpc::unary(out.into(), 2 << 20).expect("one whole message");
-            let Some(pb::open_response::Frame::Push(push)) = pb::OpenResponse::decode(message).expect("protobuf").frame
-            else {
-                panic!("not a push")
-            };
-            assert_eq!((push.seq, push.attempt, push.accepted_at_ms, push.expires_at_ms), own);
-            assert_eq!(&push.id[..], MessageId::new(5, [1; 10]).as_bytes());
-            assert_eq!(body::content_from_pb(push), Some(content));
-        }
-    }
-
-    fn refusal(method: Method, message: &impl Message) -> Code {
-        request(method, grpc::framed(message), 4096).expect_err("this must be refused").code
-    }
-
-    #[test]
-    fn what_is_wrong_is_refused_with_its_code() {
-        let range = |from, upto| pb::SeqRange { from, upto };
-        let nack = |seq, verdict, reason: &str| pb::Nack { seq, verdict, reason: reason.into() };
-        for (acked, nacked) in [
-            (vec![], vec![]),
-            (vec![range(0, 3)], vec![]),
-            (vec![range(4, 3)], vec![]),
-            (vec![range(1, 1); 600], vec![nack(1, 0, ""); 600]),
-            (vec![], vec![nack(0, 0, "")]),
-            (vec![], vec![nack(1, 9, "")]),
-            (vec![], vec![nack(1, 0, &"x".repeat(257))]),
-        ] {
-            let ack = pb::AckRequest { acked, nacked, session: String::new() };
-            let got = request(Method::Ack, grpc::framed(&ack), 1 << 20).expect_err("this must be refused");
-            assert_eq!(got.code, Code::InvalidAck);
-        }
-        let topics = |names: &[&str]| pb::SubscribeRequest { topics: names.iter().map(ToString::to_string).collect() };
-        assert_eq!(refusal(Method::Subscribe, &topics(&[])), Code::InvalidOption);
-        assert_eq!(refusal(Method::Subscribe, &topics(&["a"; 101])), Code::InvalidOption);
-        assert_eq!(refusal(Method::Unsubscribe, &topics(&["a/b"])), Code::InvalidName);
-        assert_eq!(refusal(Method::Open, &pb::OpenRequest::default()), Code::SessionExists);
-        let update = pb::UpdateRequest { urgency_floor: Some(77), window: None, attributes: None };
-        assert_eq!(refusal(Method::Update, &update), Code::InvalidOption);
-        let cut = Bytes::from_static(b"\0\0\0\0\x09cut");
-        assert_eq!(request(Method::Ack, cut, 4096).expect_err("cut").code, Code::Malformed);
-        let garbage = Bytes::from_static(b"\0\0\0\0\x02\xff\xff");
-        assert_eq!(request(Method::Ack, garbage, 4096).expect_err("garbage").code, Code::Malformed);
-    }
-
-    #[test]
-    fn an_unset_floor_means_everything_and_an_absent_one_no_change() {
-        let update = |floor| {
-            let update = pb::UpdateRequest { urgency_floor: floor, window: Some(3), attributes: None };
-            request(Method::Update, grpc::framed(&update), 4096).expect("a good request")
-        };
-        assert_eq!(update(None), Request::Update { urgency_floor: None, window: Some(3), attributes: None });
-        assert_eq!(
-            update(Some(0)),
-            Request::Update { urgency_floor: Some(Urgency::VeryLow), window: Some(3), attributes: None }
-        );
-    }
-}
+mod tests;
