@@ -7,6 +7,9 @@ pub(super) mod devices;
 pub(super) mod journals;
 pub(super) mod logs;
 pub(super) mod messages;
+pub(super) mod mind;
+pub(super) mod mind_later;
+pub(super) mod mind_seen;
 pub(super) mod people;
 pub(super) mod random;
 pub(super) mod receipts;
@@ -76,6 +79,28 @@ macro_rules! contract {
                 tags_sum_by_the_hour_of_acceptance, webhooks_go_on_where_they_were, a_webhook_is_on_disk_when_it_is_set,
                 receipts_of_many_callers_have_no_gap;
             receipts_random: counts_add_up_and_equal_a_plain_model;
+            mind: what_is_cancelled_goes_and_those_who_may_have_it_are_told,
+                what_is_cancelled_silently_leaves_no_word, a_dismissal_is_for_the_device_its_message_was_for,
+                what_is_over_or_unknown_cannot_be_cancelled,
+                a_dismissal_expires_with_its_message_and_makes_room_like_one,
+                a_dismissal_in_a_topic_is_trimmed_like_a_message, a_named_message_is_replaced,
+                only_what_may_be_replaced_is, a_collapse_key_tells_by_which_message;
+            mind_later: a_scheduled_message_is_sent_once_when_its_time_has_come,
+                a_scheduled_message_is_accepted_when_it_is_sent, a_time_that_has_passed_is_now,
+                a_scheduled_message_is_what_its_push_asked_for, a_repeated_scheduled_push_is_scheduled_once,
+                so_many_may_wait_and_no_more, a_scheduled_message_can_be_cancelled,
+                what_could_not_be_sent_in_its_life_expires, a_full_inbox_keeps_a_scheduled_message_waiting,
+                a_scheduled_message_replaces_when_it_is_sent, who_has_not_settled_in_time_is_handed_off_once,
+                a_device_that_is_not_known_is_handed_off_too, what_is_over_or_settled_is_not_handed_off,
+                a_scheduled_message_falls_back_after_it_was_sent, the_answer_to_a_hand_off_is_recorded_once;
+            mind_seen: the_first_ack_takes_a_message_from_the_others,
+                only_an_ack_of_a_device_it_is_for_takes_a_message, two_acks_in_one_batch_have_one_winner,
+                an_ack_after_the_end_takes_nothing, what_a_user_has_seen_goes_from_the_other_devices,
+                what_a_topic_brought_is_dismissed_for_its_user_alone,
+                what_is_over_is_not_dismissed_but_what_made_room_is, seeing_what_is_for_any_device_takes_it,
+                an_unknown_device_dismisses_nothing, a_full_inbox_goes_without_a_dismissal,
+                a_conflated_topic_keeps_its_newest_push, what_a_conflated_topic_held_goes_in_bounded_steps,
+                nothing_is_left_of_a_changed_mind;
             random: any_sequence_matches_a_plain_model;
         );
     };

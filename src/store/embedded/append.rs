@@ -23,26 +23,49 @@ const EPOCH_MAX: u64 = (1 << 53) - 1;
 impl Writer {
     /// See [`crate::store::Store::append`]. A refusal has staged nothing.
     pub(super) fn append(&mut self, append: Append) -> Result<Appended, Error> {
-        let sync = append.durability == Durability::Fsync;
         self.now = append.now;
-        if let Some(first) = self.repeated(&append)? {
+        let sync = append.durability == Durability::Fsync;
+        let appended = match (self.repeated(&append)?, append.wishes.send_at) {
             // It is synced too: the first one may have been content with less.
-            self.sync |= sync;
-            return Ok(first);
-        }
+            (Some(first), _) => first,
+            (None, Some(send_at)) if send_at > append.now => self.schedule(append, send_at)?,
+            (None, _) => self.place(append, None)?,
+        };
+        self.sync |= sync;
+        Ok(appended)
+    }
+
+    /// Gives a message the next place of its log; one that has waited for its time has a record. A refusal has staged
+    /// nothing.
+    pub(super) fn place(&mut self, append: Append, waited: Option<&record::Message>) -> Result<Appended, Error> {
         let log_key = key::log(&append.log);
         let mut log = match self.logs.get(&log_key) {
             Some(log) => *log,
             None => self.log_or_new(&append.log)?,
         };
+        let conflates = self.conflates(&append.log)?;
         let (aim, audience) = self.aim_of(&append)?;
-        match self.twin(&append)? {
-            // The removal of the old one, which may have asked for more, is undone by a power cut only together with what
-            // replaces it: they are one batch.
-            Some(twin) => self.end(&twin, End::Replaced(Some(append.id)), append.now, Some(&mut log))?,
-            None => self.make_room(&append.log, &mut log, append.now)?,
+        let olds = self.olds(&append, conflates, waited.is_some())?;
+        let first = conflates && self.staged.get(&key::conflated(&append.log))?.is_none();
+        if !olds.iter().any(|old| old.fate == Fate::Standing) {
+            self.make_room(&append.log, &mut log, append.now)?;
+        }
+        // The removal of an old one, which may have asked for more, is undone by a power cut only together with what
+        // replaces it: they are one batch.
+        let replaced = End::Replaced(Some(append.id));
+        for old in &olds {
+            match old.fate {
+                Fate::Scheduled => self.withdraw_scheduled(old, replaced, append.now)?,
+                _ => self.end(old, replaced, append.now, Some(&mut log))?,
+            }
         }
         let offset = log.head.last.next();
+        if first && log.entries > 0 {
+            self.conflate(&append.log, &mut log, (offset, append.id), append.now)?;
+        }
+        if conflates {
+            self.staged.put(key::conflated(&append.log), append.id.as_bytes().to_vec());
+        }
         if log.entries == 0 {
             log.first = offset;
         }
@@ -62,8 +85,7 @@ impl Writer {
             send_at: None,
         };
         self.remember(&append, &appended);
-        self.put_message(append, aim, &appended, &log)?;
-        self.sync |= sync;
+        self.put_message(append, aim, &appended, &log, waited)?;
         Ok(appended)
     }
 
@@ -82,16 +104,49 @@ impl Writer {
         Ok(Some(known.first))
     }
 
-    /// The standing entry that this one is to replace.
-    fn twin(&self, append: &Append) -> Result<Option<record::Message>, Error> {
-        let Some(text) = &append.collapse_key else { return Ok(None) };
-        let key = key::collapse(&append.log, append.device.as_ref(), text);
+    /// The messages that this one takes the place of: the one it names, and the one with its collapse key or, in a
+    /// conflated topic, the newest. One that has waited for its time finds the named one over, perhaps, and is just sent.
+    fn olds(&self, append: &Append, conflates: bool, waited: bool) -> Result<Vec<record::Message>, Error> {
+        let named = match self.named(append) {
+            Err(Error::UnknownMessage | Error::NotReplaceable(_)) if waited => None,
+            named => named?,
+        };
+        let twin = self.twin(append, conflates)?;
+        let twin = twin.filter(|twin| named.as_ref().is_none_or(|named| named.id != twin.id));
+        Ok(named.into_iter().chain(twin).collect())
+    }
+
+    /// The message that this one names to take the place of.
+    pub(super) fn named(&self, append: &Append) -> Result<Option<record::Message>, Error> {
+        let Some(id) = append.wishes.replaces else { return Ok(None) };
+        let old = self.known(append.log.tenant(), id, append.now)?.ok_or(Error::UnknownMessage)?;
+        if old.log != append.log || old.device != append.device {
+            return Err(Error::NotReplaceable("it went to another target"));
+        }
+        match old.over(append.now).map(|(end, _)| end) {
+            None => Ok(Some(old)),
+            Some(End::Expired) => Err(Error::NotReplaceable("it has expired")),
+            Some(End::Replaced(_)) => Err(Error::NotReplaceable("it was replaced before")),
+            Some(End::Cancelled) => Err(Error::NotReplaceable("it was cancelled")),
+            Some(End::Trimmed) => Err(Error::NotReplaceable("it made room in a full log")),
+            Some(End::Taken) => Err(Error::NotReplaceable("a device of the user has taken it")),
+            Some(End::Dismissed) => Err(Error::NotReplaceable("the user has dismissed it")),
+        }
+    }
+
+    /// The standing entry that this one replaces without naming it.
+    fn twin(&self, append: &Append, conflates: bool) -> Result<Option<record::Message>, Error> {
+        let key = match &append.collapse_key {
+            _ if conflates => key::conflated(&append.log),
+            Some(text) => key::collapse(&append.log, append.device.as_ref(), text),
+            None => return Ok(None),
+        };
         let Some(bytes) = self.staged.get(&key)? else { return Ok(None) };
         let twin = self.outcomes.look(&self.staged, append.log.tenant(), record::decode_collapse(&bytes)?)?;
         Ok(twin.filter(|twin| twin.fate == Fate::Standing && twin.expires_at > append.now))
     }
 
-    fn remember(&mut self, append: &Append, appended: &Appended) {
+    pub(super) fn remember(&mut self, append: &Append, appended: &Appended) {
         let Some(idempotency) = &append.idempotency else { return };
         let key = key::repeat(append.log.tenant(), &idempotency.key);
         self.put_due(append.now + self.limits.idempotency_window, key::Purpose::Forget, &key);
@@ -105,50 +160,48 @@ impl Writer {
         aim: Option<Arc<Aim>>,
         appended: &Appended,
         log: &record::Log,
+        waited: Option<&record::Message>,
     ) -> Result<(), Error> {
         let audience = match appended.audience {
             Some(audience) => audience,
             None => self.inbox_audience(&append, log)?,
         };
-        let Appended { id, offset, epoch, accepted_at, expires_at, .. } = *appended;
+        let Appended { id, offset, epoch, accepted_at: now, expires_at, .. } = *appended;
         let Append { log, urgency, device, collapse_key, body, wishes, .. } = append;
         if let Some(text) = &collapse_key {
             let key = key::collapse(&log, device.as_ref(), text);
             self.staged.put(key, id.as_bytes().to_vec());
         }
-        let entry = Entry {
-            offset,
-            id,
-            accepted_at,
-            expires_at,
-            urgency,
-            device: device.clone(),
-            aim,
-            receipts: !wishes.without_receipts,
-            body,
-        };
+        let receipts = !wishes.without_receipts;
+        let entry =
+            Entry { offset, id, accepted_at: now, expires_at, urgency, device: device.clone(), aim, receipts, body };
         self.put_entry(&log, &entry);
         self.announced.push(Announced { log: log.clone(), epoch, entry });
         let message = record::Message {
             id,
             epoch,
             offset,
-            accepted_at,
+            accepted_at: waited.map_or(now, |waited| waited.accepted_at),
             expires_at,
             device,
             collapse_key,
             fate: Fate::Standing,
-            send_at: wishes.send_at,
+            send_at: waited.map(|_| now),
             tag: wishes.tag,
             any_of_user: wishes.any_of_user,
             excluded: excluded(&log, &wishes.exclude),
-            receipts: !wishes.without_receipts,
+            receipts,
             counts: Counts { audience, ..Counts::default() },
             lines: Vec::new(),
+            handed_off: None,
             log,
         };
-        self.put_due(expires_at, key::Purpose::Expire, &message.key());
-        self.book_accepted(message, accepted_at);
+        let key = message.key();
+        self.put_due(expires_at, key::Purpose::Expire, &key);
+        if let Some(at) = wishes.fallback_at.filter(|_| matches!(message.log, LogId::Inbox(..))) {
+            self.put_due(at, key::Purpose::HandOff, &key);
+        }
+        self.book_accepted(message, now);
         Ok(())
     }
 
@@ -179,8 +232,9 @@ impl Writer {
     /// Stages that something is to be done at a time.
     pub(super) fn put_due(&mut self, at: Timestamp, purpose: key::Purpose, target: &[u8]) {
         let key = key::due(at, purpose, target);
-        if key < self.due_from {
-            self.due_from.clone_from(&key);
+        let from = if key::is_soon(&key) { &mut self.soon_from } else { &mut self.due_from };
+        if key < *from {
+            from.clone_from(&key);
         }
         self.staged.put(key, Vec::new());
     }

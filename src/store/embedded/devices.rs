@@ -170,7 +170,11 @@ impl Writer {
                 moves.push(Moved { log, before, settled: newer.settled });
             }
         }
+        let takers = mem::take(&mut self.takers);
         self.book(&receiver, &mut moves, reports)?;
+        for (message, at) in takers {
+            self.take(&receiver, message, at)?;
+        }
         for dead in dead {
             // A letter carries no epoch: it speaks of the place that its commit settles.
             let Some(moved) = moves.iter_mut().find(|moved| moved.log == dead.log) else { continue };

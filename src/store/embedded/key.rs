@@ -4,6 +4,9 @@
 //! then comes the tenant. Names end with a NUL, which no name contains, so that no name is a prefix of another's keys.
 //! Numbers are big-endian, so that keys sort by them.
 
+mod due;
+
+pub(super) use self::due::{Purpose, due, due_from, due_of, is_soon, soon_from};
 use crate::model::clock::Timestamp;
 use crate::model::id::{DeviceId, DeviceNumber, GroupName, MessageId, Receiver, Tag, TenantId, TopicName, UserId};
 use crate::model::log::{LogId, Offset};
@@ -27,12 +30,17 @@ pub(super) const REACH: u8 = b'R';
 /// Kind of a user's record.
 pub(super) const USER: u8 = b'U';
 
-const ENTRY: u8 = b'E';
+/// Kind of an entry.
+pub(super) const ENTRY: u8 = b'E';
+/// Kind of a note that a user has dismissed a message that stands for others.
+pub(super) const SEEN: u8 = b'V';
+
 const LOG: u8 = b'H';
 const COLLAPSE: u8 = b'K';
 const DEVICE: u8 = b'D';
 const CURSOR: u8 = b'C';
-const DUE: u8 = b'X';
+const SCHEDULED: u8 = b'S';
+const WAITING: u8 = b'P';
 const AUDIENCE: u8 = b'A';
 const TOPIC_SETTING: u8 = b'T';
 const GROUP: u8 = b'G';
@@ -45,17 +53,6 @@ const WEBHOOK: u8 = b'W';
 const INBOX: u8 = b'i';
 const BROADCAST: u8 = b'n';
 const TOPIC: u8 = b't';
-
-/// What is to be done when a time has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// The device of the target key may have been absent too long, or the user of it without groups.
-    Absence,
-    /// The entry of the target's message expires.
-    Expire,
-    /// The target record has served its time.
-    Forget,
-}
 
 /// An entry of a log.
 pub(super) fn entry(log: &LogId, offset: Offset) -> Vec<u8> {
@@ -83,6 +80,15 @@ pub(super) fn log(log: &LogId) -> Vec<u8> {
     let mut key = vec![LOG];
     push_log(&mut key, log);
     key
+}
+
+/// The log of a key that begins as an entry's or a log's record's does.
+pub(super) fn log_at(key: &[u8]) -> Result<LogId, Error> {
+    let mut rest = key.get(1..).unwrap_or_default();
+    let tenant = TenantId::new(pop(&mut rest)?).map_err(|_| damaged("log"))?;
+    let kind = rest.first().copied().ok_or_else(|| damaged("log"))?;
+    rest = rest.get(1..).unwrap_or_default();
+    log_named(kind, pop(&mut rest)?, &tenant).ok_or_else(|| damaged("log"))
 }
 
 /// The record of a message.
@@ -204,6 +210,35 @@ pub(super) fn user_of(key: &[u8]) -> Result<(TenantId, UserId), Error> {
 /// The tenant in what [`owner_of`] gave.
 pub(super) fn tenant_of(mut owner: &[u8]) -> Result<TenantId, Error> {
     TenantId::new(pop(&mut owner)?).map_err(|_| damaged("user"))
+}
+
+/// The newest entry of a topic that keeps one only. No collapse key of the log has this key: those go on after the log.
+pub(super) fn conflated(log: &LogId) -> Vec<u8> {
+    let mut key = vec![COLLAPSE];
+    push_log(&mut key, log);
+    key
+}
+
+/// What a message is that waits for its time, besides its record.
+pub(super) fn scheduled(tenant: &TenantId, id: MessageId) -> Vec<u8> {
+    let mut key = message(tenant, id);
+    key[0] = SCHEDULED;
+    key
+}
+
+/// How many messages of a tenant wait for their time.
+pub(super) fn waiting(tenant: &TenantId) -> Vec<u8> {
+    let mut key = vec![WAITING];
+    push(&mut key, tenant.as_str());
+    key
+}
+
+/// A note that a user has dismissed a message that stands for others.
+pub(super) fn seen(tenant: &TenantId, id: MessageId, user: &UserId) -> Vec<u8> {
+    let mut key = message(tenant, id);
+    key[0] = SEEN;
+    push(&mut key, user.as_str());
+    key
 }
 
 /// The record of a device.
@@ -348,38 +383,6 @@ pub(super) fn webhook_of(key: &[u8]) -> Result<(TenantId, Kind), Error> {
     Ok((tenant, kind))
 }
 
-/// Something to be done at a time with the record of the target key.
-pub(super) fn due(at: Timestamp, purpose: Purpose, target: &[u8]) -> Vec<u8> {
-    let mut key = due_from(at);
-    key.push(match purpose {
-        Purpose::Absence => b'a',
-        Purpose::Expire => b'e',
-        Purpose::Forget => b'f',
-    });
-    key.extend_from_slice(target);
-    key
-}
-
-/// The first key that is due at a time.
-pub(super) fn due_from(at: Timestamp) -> Vec<u8> {
-    let mut key = vec![DUE];
-    key.extend_from_slice(&at.as_millis().to_be_bytes());
-    key
-}
-
-/// When, what and with which record.
-pub(super) fn due_of(key: &[u8]) -> Result<(Timestamp, Purpose, &[u8]), Error> {
-    let (head, target) = key.split_at_checked(10).ok_or_else(|| damaged("due"))?;
-    let at = head[1..9].try_into().map(u64::from_be_bytes).map_err(|_| damaged("due"))?;
-    let purpose = match head[9] {
-        b'a' => Purpose::Absence,
-        b'e' => Purpose::Expire,
-        b'f' => Purpose::Forget,
-        _ => return Err(damaged("due")),
-    };
-    Ok((Timestamp::from_millis(at), purpose, target))
-}
-
 /// The first key after all that begin with these bytes. No key of ours begins with 255 only.
 pub(super) fn after(prefix: &[u8]) -> Vec<u8> {
     let mut key = prefix.to_vec();
@@ -453,8 +456,7 @@ pub(super) fn damaged(what: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::{Purpose, after, cursor, cursors, due, due_of, entry, log_of, offset_of};
-    use crate::model::clock::Timestamp;
+    use super::{after, collapse, conflated, cursor, cursors, entry, log_at, log_of, offset_of};
     use crate::model::id::{DeviceId, Receiver, TenantId, TopicName, UserId};
     use crate::model::log::{LogId, Offset};
 
@@ -484,9 +486,18 @@ mod tests {
         let key = cursor(&receiver, &log);
         assert_eq!(log_of(&key, cursors(&receiver).len(), &receiver.tenant), Ok(log.clone()));
         assert_eq!(offset_of(&entry(&log, Offset(7))), Ok(Offset(7)));
-        let key = due(Timestamp::from_millis(9), Purpose::Forget, b"Mxyz");
-        assert_eq!(due_of(&key), Ok((Timestamp::from_millis(9), Purpose::Forget, b"Mxyz".as_slice())));
-        assert!(due_of(&key[..9]).is_err());
+        assert_eq!(log_at(&entry(&log, Offset(7))), Ok(log.clone()));
+        assert_eq!(log_at(&super::log(&log)), Ok(log));
         assert_eq!(after(&[1, 255]), [2]);
+    }
+
+    #[test]
+    fn the_key_of_a_conflated_topic_is_no_collapse_key() {
+        let log = |name| LogId::Topic(TenantId::new("acme").unwrap(), TopicName::new(name).unwrap());
+        for text in ["", "a", "b\0"] {
+            for name in ["a", "aa"] {
+                assert_ne!(conflated(&log("a")), collapse(&log(name), None, text));
+            }
+        }
     }
 }

@@ -5,9 +5,11 @@ mod aim;
 mod append;
 mod call;
 mod command;
+mod conflate;
 mod devices;
 mod follow;
 mod groups;
+mod hand_off;
 mod journal;
 mod key;
 mod members;
@@ -16,12 +18,15 @@ mod outcome_pace;
 mod outcome_told;
 mod outcomes;
 mod people;
+#[cfg(test)]
+mod power_cuts;
 mod queue;
 mod read;
 mod recent;
 mod record;
 mod retention;
 mod roll;
+mod schedule;
 mod seats;
 mod staged;
 mod sweep;
@@ -30,6 +35,7 @@ mod tag;
 #[cfg(test)]
 mod tests;
 mod webhook;
+mod withdraw;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -251,8 +257,9 @@ impl Store for Embedded {
         self.write_with(bytes, move |writer| writer.describe(&receiver, attributes))
     }
 
-    fn dismiss(&self, _receiver: &Receiver, _messages: Vec<MessageId>, _now: Timestamp) -> Answer<u32> {
-        not_yet()
+    fn dismiss(&self, receiver: &Receiver, messages: Vec<MessageId>, now: Timestamp) -> Answer<u32> {
+        let receiver = receiver.clone();
+        self.write_with(messages.len() * 16, move |writer| writer.dismiss(&receiver, messages, now))
     }
 
     fn create_group(
@@ -332,22 +339,25 @@ impl Store for Embedded {
 
     fn cancel(
         &self,
-        _tenant: &TenantId,
-        _message: MessageId,
-        _silently: bool,
-        _now: Timestamp,
+        tenant: &TenantId,
+        message: MessageId,
+        silently: bool,
+        now: Timestamp,
     ) -> Answer<(MessageState, bool)> {
-        not_yet()
+        let tenant = tenant.clone();
+        self.write_with(0, move |writer| writer.cancel(&tenant, message, silently, now))
     }
 
     fn handed_off(
         &self,
-        _tenant: &TenantId,
-        _hand_off: HandOff,
-        _outcome: Result<String, String>,
-        _now: Timestamp,
+        tenant: &TenantId,
+        hand_off: HandOff,
+        outcome: Result<String, String>,
+        now: Timestamp,
     ) -> Answer<()> {
-        not_yet()
+        let tenant = tenant.clone();
+        let bytes = outcome.as_ref().map_or_else(String::len, String::len);
+        self.write_with(bytes, move |writer| writer.handed_off(&tenant, hand_off, outcome, now))
     }
 
     fn note(&self, tenant: &TenantId, events: Vec<presence::Event>) -> Answer<()> {
@@ -412,10 +422,6 @@ impl Drop for Embedded {
         // A thread that panicked has told everybody who waited.
         let _ = writer.map(JoinHandle::join);
     }
-}
-
-fn not_yet<T>() -> Answer<T> {
-    Answer::known(Err(Error::Failed("not built yet".to_owned())))
 }
 
 fn closed() -> Error {

@@ -124,6 +124,9 @@ impl Writer {
     ) -> Result<(), Error> {
         for report in reports {
             let Some(message) = self.outcomes.get(&self.staged, &receiver.tenant, report.message)? else { continue };
+            if message.any_of_user && report.what == Reported::Acked {
+                self.takers.push((message.id, report.at));
+            }
             if !message.counts_at(report.at) {
                 continue;
             }

@@ -33,6 +33,7 @@ impl Writer {
             return Ok(());
         }
         if conflate {
+            self.begin_conflating(&LogId::Topic(tenant.clone(), topic.clone()));
             self.staged.put(key, Vec::new());
         } else {
             self.staged.remove(key);

@@ -1,6 +1,7 @@
 //! What leaves a log, and how: replaced, expired, or removed to make room. It does not decide when to look; appends and
 //! sweeps do.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::record::{self, Fate};
@@ -11,7 +12,7 @@ use crate::model::clock::Timestamp;
 use crate::model::cursor::Cursor;
 use crate::model::id::{DeviceId, MessageId, TenantId, UserId};
 use crate::model::log::{LogId, Offset};
-use crate::model::message::Entry;
+use crate::model::message::{Aim, Entry};
 use crate::model::receipt::End;
 use crate::store::{Error, Limits};
 
@@ -71,13 +72,18 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes room for one entry, or refuses; then nothing is staged.
-    pub(super) fn make_room(&mut self, id: &LogId, log: &mut record::Log, now: Timestamp) -> Result<(), Error> {
-        let limit = match id {
+    /// Entries that a log may hold.
+    pub(super) const fn entries_max(&self, id: &LogId) -> u64 {
+        match id {
             LogId::Inbox(..) => self.limits.inbox_entries_max,
             LogId::Topic(..) => self.limits.topic_entries_max,
             LogId::Broadcast(..) => self.limits.broadcast_entries_max,
-        };
+        }
+    }
+
+    /// Makes room for one entry, or refuses; then nothing is staged.
+    pub(super) fn make_room(&mut self, id: &LogId, log: &mut record::Log, now: Timestamp) -> Result<(), Error> {
+        let limit = self.entries_max(id);
         if log.entries < limit {
             return Ok(());
         }
@@ -94,7 +100,7 @@ impl Writer {
                     }
                     return Err(Error::LogFull(limit));
                 }
-                victims.into_iter().try_for_each(|victim| self.trim(id, victim, log, now))
+                victims.into_iter().try_for_each(|victim| self.trim(id, &victim, log, now))
             }
         }
     }
@@ -103,14 +109,13 @@ impl Writer {
     fn trim_topic(&mut self, id: &LogId, log: &mut record::Log, chunk: u64, now: Timestamp) -> Result<(), Error> {
         let oldest =
             read::entries(&self.staged, id, log.first, &log.head).take(usize::try_from(chunk).unwrap_or(usize::MAX));
-        let row = |entry: Entry| (entry.offset, entry.id, entry.expired(now));
-        let oldest = oldest.map(|entry| entry.map(row)).collect::<Result<Vec<_>, _>>()?;
-        for (offset, message, expired) in oldest {
-            self.trim(id, message, log, now)?;
-            if !expired {
-                log.head.trimmed = offset;
+        let oldest = oldest.map(|entry| Ok(Victim::of(&entry?))).collect::<Result<Vec<_>, Error>>()?;
+        for victim in oldest {
+            self.trim(id, &victim, log, now)?;
+            if victim.expires_at > now {
+                log.head.trimmed = victim.offset;
             }
-            log.first = offset.next();
+            log.first = victim.offset.next();
         }
         Ok(())
     }
@@ -123,7 +128,7 @@ impl Writer {
         log: &mut record::Log,
         most: u64,
         now: Timestamp,
-    ) -> Result<Vec<MessageId>, Error> {
+    ) -> Result<Vec<Victim>, Error> {
         let mut cursors = Vec::new();
         for receiver in read::devices(&self.staged, tenant, user)? {
             let cursor = read::cursor(&self.staged, &receiver, id)?.unwrap_or_default();
@@ -139,8 +144,8 @@ impl Writer {
             let entry = entry?;
             walked += 1;
             next = entry.offset.next();
-            if entry.expired(now) || settled(&entry, &cursors) {
-                victims.push(entry.id);
+            if entry.expired(now) || settled(&entry, user, &cursors) {
+                victims.push(Victim::of(&entry));
             } else {
                 until = until.min(entry.expires_at);
                 if let Some(front) = front.take() {
@@ -164,7 +169,12 @@ impl Writer {
     }
 
     /// An entry goes because its log is full; one whose time was over just expires.
-    fn trim(&mut self, log_id: &LogId, id: MessageId, log: &mut record::Log, now: Timestamp) -> Result<(), Error> {
+    fn trim(&mut self, log_id: &LogId, victim: &Victim, log: &mut record::Log, now: Timestamp) -> Result<(), Error> {
+        if victim.dismisses {
+            self.remove_dismissal(log_id, victim.offset, victim.expires_at, log);
+            return Ok(());
+        }
+        let id = victim.message;
         let Some(message) = self.outcomes.look(&self.staged, log_id.tenant(), id)? else {
             return Err(Error::Failed(format!("the record of message {id} is missing while its entry stands")));
         };
@@ -178,21 +188,62 @@ impl Writer {
         log.entries = log.entries.saturating_sub(1);
     }
 
-    /// Forgets the collapse key of an entry that goes, unless a newer entry has it.
+    /// An entry that dismisses another goes. It has no message's record.
+    pub(super) fn remove_dismissal(
+        &mut self,
+        log_id: &LogId,
+        offset: Offset,
+        expires_at: Timestamp,
+        log: &mut record::Log,
+    ) {
+        self.take_entry(log_id, offset);
+        self.staged.remove(key::due(expires_at, key::Purpose::Expire, &key::entry(log_id, offset)));
+        log.entries = log.entries.saturating_sub(1);
+    }
+
+    /// Forgets the collapse keys of an entry that goes, unless a newer entry has them.
     fn forget_collapse_key(&mut self, message: &record::Message) -> Result<(), Error> {
-        let Some(text) = &message.collapse_key else { return Ok(()) };
-        let key = key::collapse(&message.log, message.device.as_ref(), text);
+        if matches!(message.log, LogId::Topic(..)) {
+            self.forget_newest(key::conflated(&message.log), message.id)?;
+        }
+        match &message.collapse_key {
+            Some(text) => self.forget_newest(key::collapse(&message.log, message.device.as_ref(), text), message.id),
+            None => Ok(()),
+        }
+    }
+
+    fn forget_newest(&mut self, key: Vec<u8>, message: MessageId) -> Result<(), Error> {
         let newest = self.staged.get(&key)?.map(|bytes| record::decode_collapse(&bytes)).transpose()?;
-        if newest == Some(message.id) {
+        if newest == Some(message) {
             self.staged.remove(key);
         }
         Ok(())
     }
 }
 
-/// Whether each known device that the entry is for has settled it; not if there is none.
-fn settled(entry: &Entry, cursors: &[(DeviceId, Cursor)]) -> bool {
-    let mut concerned =
-        cursors.iter().filter(|(device, _)| entry.device.as_ref().is_none_or(|only| only == device)).peekable();
+/// An entry that is to make room.
+struct Victim {
+    offset: Offset,
+    /// Its id.
+    message: MessageId,
+    expires_at: Timestamp,
+    /// It is no message: it takes one away.
+    dismisses: bool,
+}
+
+impl Victim {
+    fn of(entry: &Entry) -> Self {
+        let dismisses = entry.aim.as_ref().is_some_and(|aim| aim.dismissal.is_some());
+        Self { offset: entry.offset, message: entry.id, expires_at: entry.expires_at, dismisses }
+    }
+}
+
+/// Whether each known device of the user that the entry is for has settled it; not if there is none.
+fn settled(entry: &Entry, user: &UserId, cursors: &[(DeviceId, Cursor)]) -> bool {
+    let concerns = |device: &DeviceId| {
+        let excluded = |aim: &Arc<Aim>| aim.exclude.iter().any(|one| one.covers(user, device));
+        entry.device.as_ref().is_none_or(|only| only == device) && !entry.aim.as_ref().is_some_and(excluded)
+    };
+    let mut concerned = cursors.iter().filter(|(device, _)| concerns(device)).peekable();
     concerned.peek().is_some() && concerned.all(|(_, cursor)| cursor.settled.contains(entry.offset.0))
 }

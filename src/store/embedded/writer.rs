@@ -22,7 +22,7 @@ use super::staged::Staged;
 use super::table::Table;
 use super::tag::Tags;
 use crate::model::clock::Timestamp;
-use crate::model::id::{Receiver, TenantId};
+use crate::model::id::{MessageId, Receiver, TenantId};
 use crate::model::log::{LogId, Offset};
 use crate::store::{Announced, Appended, Error, Journal, Limits, Listener, lost};
 
@@ -83,6 +83,10 @@ pub(super) struct Writer {
     pub(super) random: Rng,
     /// No due key stands before this one: the sweep begins here and does not walk over all that it has removed.
     pub(super) due_from: Vec<u8>,
+    /// The same of what somebody waits for.
+    pub(super) soon_from: Vec<u8>,
+    /// Messages for any one device that the commit under way acks, and when.
+    pub(super) takers: Vec<(MessageId, Timestamp)>,
     /// The batch has a member that must be on disk before its answer.
     pub(super) sync: bool,
     /// What the batch appended, in order.
@@ -144,6 +148,8 @@ impl Writer {
             full: HashMap::new(),
             random: Rng::new(),
             due_from: key::due_from(Timestamp::ZERO),
+            soon_from: key::soon_from(Timestamp::ZERO),
+            takers: Vec::new(),
             sync: false,
             announced: Vec::new(),
             noted: Vec::new(),

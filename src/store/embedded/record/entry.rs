@@ -45,11 +45,7 @@ pub(in super::super) fn encode_entry(entry: &Entry) -> Vec<u8> {
     has.into_iter().filter(|(_, has)| *has).for_each(|(bit, _)| bits |= bit);
     out.push(bits);
     if !aim.exclude.is_empty() {
-        push(&mut out, aim.exclude.len() as u64);
-        for Exclusion { user, device } in &aim.exclude {
-            push_text(&mut out, user.as_str());
-            push_text(&mut out, device.as_ref().map_or("", DeviceId::as_str));
-        }
+        push_exclusions(&mut out, &aim.exclude);
     }
     if let Some(Dismissed { log, epoch, offset, message, reason }) = &aim.dismissal {
         let (kind, name) = key::log_parts(log);
@@ -78,10 +74,7 @@ pub(in super::super) fn decode_entry(tenant: &TenantId, offset: Offset, bytes: &
     if bits & AIMED != 0 {
         let mut read = Aim { any_of_user: bits & ANY_OF_USER != 0, ..Aim::default() };
         if bits & EXCLUDES != 0 {
-            for _ in 0..input.number()? {
-                let user = UserId::new(input.text()?).map_err(|_| input.damaged())?;
-                read.exclude.push(Exclusion { user, device: input.device()? });
-            }
+            read.exclude = exclusions(&mut input)?;
         }
         if bits & DISMISSES != 0 {
             read.dismissal = Some(dismissed(&mut input, tenant)?);
@@ -91,6 +84,25 @@ pub(in super::super) fn decode_entry(tenant: &TenantId, offset: Offset, bytes: &
     let receipts = bits & WITHOUT_RECEIPTS == 0;
     let body = Bytes::copy_from_slice(input.bytes);
     Ok(Entry { offset, id, accepted_at, expires_at, urgency, device, aim, receipts, body })
+}
+
+/// Writes who does not get a message.
+pub(super) fn push_exclusions(out: &mut Vec<u8>, exclude: &[Exclusion]) {
+    push(out, exclude.len() as u64);
+    for Exclusion { user, device } in exclude {
+        push_text(out, user.as_str());
+        push_text(out, device.as_ref().map_or("", DeviceId::as_str));
+    }
+}
+
+/// Reads who does not get a message.
+pub(super) fn exclusions(input: &mut Input<'_>) -> Result<Vec<Exclusion>, Error> {
+    let mut exclude = Vec::new();
+    for _ in 0..input.number()? {
+        let user = UserId::new(input.text()?).map_err(|_| input.damaged())?;
+        exclude.push(Exclusion { user, device: input.device()? });
+    }
+    Ok(exclude)
 }
 
 fn dismissed(input: &mut Input<'_>, tenant: &TenantId) -> Result<Dismissed, Error> {

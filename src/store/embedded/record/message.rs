@@ -56,6 +56,8 @@ pub(in crate::store::embedded) struct Message {
     pub(in crate::store::embedded) counts: Counts,
     /// Inbox: devices that something happened at, in the order in which it first did.
     pub(in crate::store::embedded) lines: Vec<Line>,
+    /// It was handed off when no device was known.
+    pub(in crate::store::embedded) handed_off: Option<HandedOff>,
 }
 
 /// What happened to a message at one device.
@@ -126,18 +128,12 @@ impl Line {
     }
 
     fn encode(&self, accepted_at: Timestamp, out: &mut Vec<u8>) {
-        let handed_off = match &self.handed_off {
-            None => 0,
-            Some((_, None)) => 1,
-            Some((_, Some(Ok(_)))) => 2,
-            Some((_, Some(Err(_)))) => 3,
-        };
         push_text(out, self.device.as_str());
         out.push(
             flag(self.sent.is_some(), SENT)
                 | flag(self.acked.is_some(), ACKED)
                 | flag(self.dead, DEAD)
-                | handed_off << 3,
+                | hand_off_kind(self.handed_off.as_ref()) << 3,
         );
         if let Some((first, last, attempt)) = self.sent {
             push_time(out, accepted_at, first);
@@ -153,12 +149,7 @@ impl Line {
             push(out, (*attempt).into());
             push_text(out, reason);
         }
-        if let Some((at, answer)) = &self.handed_off {
-            push_time(out, accepted_at, *at);
-            if let Some(Ok(words) | Err(words)) = answer {
-                push_text(out, words);
-            }
-        }
+        push_hand_off(out, accepted_at, self.handed_off.as_ref());
     }
 
     fn decode(accepted_at: Timestamp, input: &mut Input<'_>) -> Result<Self, Error> {
@@ -176,18 +167,41 @@ impl Line {
         for _ in 0..input.number()? {
             line.nacks.push((time(input, accepted_at)?, input.number32()?, input.text()?.to_owned()));
         }
-        if flags >> 3 > 0 {
-            let at = time(input, accepted_at)?;
-            let answer = match flags >> 3 {
-                1 => None,
-                2 => Some(Ok(input.text()?.to_owned())),
-                3 => Some(Err(input.text()?.to_owned())),
-                _ => return Err(input.damaged()),
-            };
-            line.handed_off = Some((at, answer));
-        }
+        line.handed_off = hand_off(input, accepted_at, flags >> 3)?;
         Ok(line)
     }
+}
+
+/// Whether there was a hand-off, and what came of it: two bits.
+const fn hand_off_kind(handed_off: Option<&HandedOff>) -> u8 {
+    match handed_off {
+        None => 0,
+        Some((_, None)) => 1,
+        Some((_, Some(Ok(_)))) => 2,
+        Some((_, Some(Err(_)))) => 3,
+    }
+}
+
+fn push_hand_off(out: &mut Vec<u8>, accepted_at: Timestamp, handed_off: Option<&HandedOff>) {
+    let Some((at, answer)) = handed_off else { return };
+    push_time(out, accepted_at, *at);
+    if let Some(Ok(words) | Err(words)) = answer {
+        push_text(out, words);
+    }
+}
+
+fn hand_off(input: &mut Input<'_>, accepted_at: Timestamp, kind: u8) -> Result<Option<HandedOff>, Error> {
+    if kind == 0 {
+        return Ok(None);
+    }
+    let at = time(input, accepted_at)?;
+    let answer = match kind {
+        1 => None,
+        2 => Some(Ok(input.text()?.to_owned())),
+        3 => Some(Err(input.text()?.to_owned())),
+        _ => return Err(input.damaged()),
+    };
+    Ok(Some((at, answer)))
 }
 
 /// Of a line.
@@ -203,6 +217,7 @@ const TAG: u8 = 8;
 const ANY_OF_USER: u8 = 16;
 const EXCLUDED: u8 = 32;
 const RECEIPTS: u8 = 64;
+const HANDED_OFF: u8 = 128;
 
 impl Message {
     /// Where it is kept.
@@ -223,7 +238,7 @@ impl Message {
     pub(in crate::store::embedded) fn over(&self, now: Timestamp) -> Option<(End, Timestamp)> {
         match self.fate {
             Fate::Ended(end, at) => Some((end, at)),
-            Fate::Standing if self.expires_at <= now => Some((End::Expired, self.expires_at)),
+            Fate::Standing | Fate::Scheduled if self.expires_at <= now => Some((End::Expired, self.expires_at)),
             Fate::Standing | Fate::Scheduled => None,
         }
     }
@@ -244,7 +259,8 @@ impl Message {
                 | flag(self.tag.is_some(), TAG)
                 | flag(self.any_of_user, ANY_OF_USER)
                 | flag(!self.excluded.is_empty(), EXCLUDED)
-                | flag(self.receipts, RECEIPTS),
+                | flag(self.receipts, RECEIPTS)
+                | flag(self.handed_off.is_some(), HANDED_OFF),
         );
         let texts = [self.device.as_ref().map(DeviceId::as_str), self.collapse_key.as_deref()];
         texts
@@ -260,6 +276,10 @@ impl Message {
             self.excluded.iter().for_each(|one| push_text(&mut out, one.as_ref().map_or("", DeviceId::as_str)));
         }
         self.encode_fate(&mut out);
+        if self.handed_off.is_some() {
+            out.push(hand_off_kind(self.handed_off.as_ref()));
+            push_hand_off(&mut out, self.accepted_at, self.handed_off.as_ref());
+        }
         if self.receipts {
             push_counts(&mut out, &self.counts);
         }
@@ -309,6 +329,12 @@ impl Message {
             }
         }
         let fate = decode_fate(&mut input, accepted_at)?;
+        let handed_off = if has(HANDED_OFF) {
+            let kind = input.byte()?;
+            hand_off(&mut input, accepted_at, kind)?
+        } else {
+            None
+        };
         let counts = if has(RECEIPTS) { counts(&mut input)? } else { Counts::default() };
         let mut lines = Vec::new();
         for _ in 0..input.number()? {
@@ -332,6 +358,7 @@ impl Message {
             receipts,
             counts,
             lines,
+            handed_off,
         })
     }
 }
@@ -403,9 +430,10 @@ mod tests {
         #[test]
         fn records_read_back(
             numbers: [u64; 10],
-            flags: [bool; 6],
+            flags: [bool; 7],
             which in 0_usize..9,
             lines in prop::collection::vec(line(), 0..4),
+            answer in prop::option::of(prop_oneof![".{0,9}".prop_map(Ok), ".{0,9}".prop_map(Err)]),
         ) {
             let tenant = TenantId::new("acme").unwrap();
             let time = |at: usize| Timestamp::from_millis(numbers[at]);
@@ -440,6 +468,7 @@ mod tests {
                 excluded: if flags[0] { vec![None, Some(device)] } else { Vec::new() },
                 receipts: flags[5],
                 counts: counts(flags[5]),
+                handed_off: flags[6].then(|| (time(2), answer)),
                 lines,
             };
             let bytes = message.encode();
