@@ -6,6 +6,7 @@ pub(super) mod audiences;
 pub(super) mod devices;
 pub(super) mod journals;
 pub(super) mod logs;
+pub(super) mod memberships;
 pub(super) mod messages;
 pub(super) mod mind;
 pub(super) mod mind_later;
@@ -60,7 +61,7 @@ macro_rules! contract {
                 who_joins_begins_at_the_heads_on_all_devices, who_leaves_stops_at_once_and_comes_back_at_the_heads,
                 a_topic_stays_while_another_group_brings_it, own_subscriptions_and_those_of_groups_are_told_apart,
                 the_first_device_takes_the_seat_of_its_user, a_user_whose_devices_are_forgotten_has_a_seat_again,
-                stale_groups_cannot_win, quiet_hours_and_settings_of_topics_are_kept,
+                nothing_is_remembered_of_a_forgotten_device, stale_groups_cannot_win, quiet_hours_and_settings_of_topics_are_kept,
                 the_log_of_a_groups_topic_lives_on, a_hundred_thousand_users_join;
             audiences: audiences_follow_what_devices_are_and_do, audiences_come_in_pages_and_count_users,
                 a_condition_is_evaluated_at_its_place_in_the_order, excluded_devices_are_not_counted,
@@ -101,6 +102,7 @@ macro_rules! contract {
                 an_unknown_device_dismisses_nothing, a_full_inbox_goes_without_a_dismissal,
                 a_conflated_topic_keeps_its_newest_push, what_a_conflated_topic_held_goes_in_bounded_steps,
                 nothing_is_left_of_a_changed_mind;
+            memberships: who_follows_what_matches_a_plain_model;
             random: any_sequence_matches_a_plain_model;
         );
     };

@@ -278,6 +278,22 @@ pub(in crate::store) async fn a_user_whose_devices_are_forgotten_has_a_seat_agai
     assert_eq!(store.user(&acme, &user("ann")).await.unwrap().devices[0].attributes.len(), 0);
 }
 
+pub(in crate::store) async fn nothing_is_remembered_of_a_forgotten_device(place: &dyn Place) {
+    let store = place.open(Limits { device_absence_max: minutes(10), ..Limits::default() });
+    let (news, phone) = (topic("news"), receiver("ann", "phone"));
+    join(&*store, "news", &["ann"], at(0)).await;
+    open(&*store, &phone).await;
+    let first = store.append(Append { expires_at: at(9_000_000), ..push(&news, 1) }).await.unwrap();
+    // Nothing new: it is not written down, but the store has looked at it.
+    settle(&*store, &phone, &news, cursor_with(first, &[])).await.unwrap();
+    store.leave(&phone, at(0)).await.unwrap();
+    sweep_all(&*store, at(0) + minutes(10)).await;
+    open(&*store, &phone).await;
+    store.append(Append { expires_at: at(9_000_000), ..push(&news, 2) }).await.unwrap();
+    settle(&*store, &phone, &news, cursor_with(first, &[(2, 2)])).await.unwrap();
+    assert_eq!(settled_of(&*store, &phone, &news).await.unwrap(), [(1, 2)]);
+}
+
 pub(in crate::store) async fn stale_groups_cannot_win(place: &dyn Place) {
     let store = place.open(Limits::default());
     let (acme, ann) = (tenant("acme"), user("ann"));

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::key::{self, Purpose};
-use super::{follow, read};
 use super::record::{self, Fate};
 use super::retention::forget_at;
 use super::table::View;
 use super::writer::Writer;
+use super::{follow, read};
 use crate::model::clock::Timestamp;
 use crate::model::cursor::Cursor;
 use crate::model::id::{MessageId, Receiver, TenantId};
