@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::model::clock::Moment;
 use crate::model::id::{Receiver, TenantId};
 use crate::model::presence::{Event, What};
 use crate::node::Node;
@@ -28,12 +29,10 @@ impl Node {
         }
         while !self.ended.is_cancelled() {
             self.gather().await;
-            let now = self.clock.now();
-            self.board.roll().tick(now);
             self.write_presence().await;
         }
         self.board.roll().end("gone", self.clock.now());
-        while self.board.roll().urgency() < Urgency::At(crate::model::clock::Moment::NEVER) {
+        while self.board.roll().urgency() < Urgency::At(Moment::NEVER) {
             let now = self.clock.now();
             self.board.roll().tick(now);
             self.write_presence().await;
@@ -42,25 +41,32 @@ impl Node {
 
     /// Waits until there is something to write, and for what can be written with it.
     async fn gather(&self) {
-        loop {
-            let urgency = self.board.roll().urgency();
+        let mut full_at = None;
+        while !self.ended.is_cancelled() {
+            let now = self.clock.now();
+            let urgency = {
+                let mut roll = self.board.roll();
+                roll.tick(now);
+                roll.urgency()
+            };
             let until = match urgency {
                 Urgency::Now => return,
-                Urgency::Soon => Some(self.clock.now().moment + GATHER),
-                Urgency::At(moment) => Some(moment),
+                // What falls due while the first word waits is written with it.
+                Urgency::Soon => *full_at.get_or_insert(now.moment + GATHER),
+                Urgency::At(moment) => moment,
             };
-            let until = until.and_then(|moment| self.clock.instant(moment));
+            if until <= now.moment {
+                return;
+            }
             let sleep = async {
-                match until {
+                match self.clock.instant(until) {
                     Some(instant) => tokio::time::sleep_until(instant.into()).await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
-                () = sleep => return,
-                () = self.ended.cancelled() => return,
-                // Words that began to gather do not begin anew with each further one: the bell rings only when it has
-                // become more urgent.
+                () = sleep => {}
+                () = self.ended.cancelled() => {}
                 () = self.board.keeper.notified() => {}
             }
         }
