@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::{self, ApiKey, Authority};
 use crate::config::Config;
+use crate::hook::Poster;
 use crate::metrics::Metrics;
 use crate::model::clock::Clock;
 use crate::model::fault::Fault;
@@ -20,7 +21,7 @@ use crate::node::cores::Cores;
 use crate::node::{self, Node};
 use crate::tls::{self, Acceptor, Certificate, Files, certificate, develop};
 use crate::transport::native::{self, Native};
-use crate::{delivery, file, rpc, store};
+use crate::{delivery, file, hook, rpc, store};
 
 /// Sockets that may be open beyond the limit of sessions, so that a device too many can be told so.
 const SOCKETS_BEYOND: usize = 256;
@@ -49,6 +50,9 @@ pub enum Error {
     /// The throw-away certificate.
     #[error(transparent)]
     Develop(#[from] develop::Error),
+    /// What webhooks are trusted by.
+    #[error(transparent)]
+    Hook(#[from] hook::SetupError),
     /// The threads.
     #[error("cannot start a thread for connections: {0}")]
     Cores(io::Error),
@@ -100,6 +104,7 @@ impl Server {
         let (devices, backend) =
             (address(&listener, config.listen.devices)?, address(&backend_listener, config.listen.backend)?);
 
+        let poster = Poster::new(&hook_options(config))?;
         make_private(&config.store.log_folder())?;
         let store = store::open::open(&store_options(config))?;
         let metrics = Arc::new(Metrics::new());
@@ -112,6 +117,7 @@ impl Server {
         let backend_server = rpc::Server::new(Arc::clone(&node), rpc_options(config), stop_backend.clone());
         let serving = tokio::spawn(backend_server.serve(backend_listener, backend_tls));
         let sweeping = tokio::spawn(Arc::clone(&node).keep_up());
+        let posting = tokio::spawn(Arc::clone(&node).dispatch(poster, rpc::describe));
         let noting = {
             let node = Arc::clone(&node);
             tokio::spawn(async move { node.keep_presence().await })
@@ -132,7 +138,7 @@ impl Server {
             stop_backend,
             accepting,
             serving,
-            keeping: vec![sweeping, noting, trimming, reloading],
+            keeping: vec![sweeping, posting, noting, trimming, reloading],
             backend_is_tls: config.tls.backend,
             drain: (config.drain.spread, config.drain.bound),
         })
@@ -294,11 +300,20 @@ fn node_options(config: &Config) -> node::Options {
         group_topics: config.groups.topics.clone(),
         connections_max: config.limits.connections_max,
         user_connections_max: u32::try_from(config.limits.connections_per_user_max).unwrap_or(u32::MAX),
+        event_streams_max: config.backend.event_streams_max,
+        dispatch: node::dispatch::Options {
+            pause_first: config.webhook.retry_pause_first,
+            pause_max: config.webhook.retry_pause_max,
+        },
         presence: node::presence::Options {
             debounce: config.presence.debounce,
             idle_after: config.presence.idle_after,
         },
     }
+}
+
+fn hook_options(config: &Config) -> hook::Options {
+    hook::Options { timeout: config.webhook.timeout, ca: config.webhook.ca.clone() }
 }
 
 fn native_options(config: &Config) -> native::Options {
@@ -329,10 +344,10 @@ fn rpc_options(config: &Config) -> rpc::Options {
 
 #[cfg(test)]
 mod tests {
-    use super::{native_options, node_options, rpc_options, store_options};
+    use super::{hook_options, native_options, node_options, rpc_options, store_options};
     use crate::config::Config;
     use crate::transport::native;
-    use crate::{delivery, node, rpc, store};
+    use crate::{delivery, hook, node, rpc, store};
 
     /// What `pushline config` prints as defaults is what the rooms obey.
     #[test]
@@ -343,6 +358,9 @@ mod tests {
         assert_eq!(node.push, node::push::Limits::default());
         assert_eq!(node.presence, node::presence::Options::default());
         assert_eq!(node.group_topics, node::Options::default().group_topics);
+        assert_eq!(node.dispatch, node::dispatch::Options::default());
+        assert_eq!(hook_options(&config), hook::Options::default());
+        assert_eq!(node.event_streams_max, node::Options::default().event_streams_max);
         let defaults = node::Options::default();
         assert_eq!(
             (node.connections_max, node.user_connections_max),

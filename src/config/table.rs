@@ -279,6 +279,9 @@ options! {
         first_request_timeout: Duration as Span = "30s" in "100ms"..="10m";
         /// A request whose body is not there within this time is refused. Streams of pushes have no such bound.
         body_timeout: Duration as Span = "30s" in "100ms"..="10m";
+        /// Streams of receipts and presence that one tenant may have open. Full: a new one is refused with
+        /// `too_many_streams`.
+        event_streams_max: usize as Count<usize> = "64" in "1"..="10000";
         /// When the gateway goes down: calls that take longer are cut.
         drain_timeout: Duration as Span = "10s" in "100ms"..="10m";
     }
@@ -289,6 +292,18 @@ options! {
         debounce: Duration as Span = "3s" in "0s"..="1min";
         /// A device to which nothing was sent and from which no request came for so long is idle. 0s: none ever is.
         idle_after: Duration as Span = "1min" in "0s"..="1day";
+    }
+
+    /// Posting events to the webhooks of tenants.
+    webhook: Webhook {
+        /// A post that is not answered within this time has failed.
+        timeout: Duration as Span = "15s" in "100ms"..="2min";
+        /// Pause after the first failure of a webhook; it doubles with each one.
+        retry_pause_first: Duration as Span = "1s" in "10ms"..="1h";
+        /// Longest pause between tries.
+        retry_pause_max: Duration as Span = "5min" in "10ms"..="1day";
+        /// PEM file with certificates to trust besides the system's.
+        ca: Option<PathBuf> as OptionalFile = "";
     }
 
     /// How the gateway goes down on SIGTERM.

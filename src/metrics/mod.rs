@@ -54,6 +54,12 @@ pub struct Metrics {
     pub presence_events: Counter,
     /// Writes that noted them.
     pub presence_batches: Counter,
+    /// Posts to webhooks that were taken.
+    pub webhook_posts_taken: Counter,
+    /// Posts to webhooks that were refused or not answered.
+    pub webhook_posts_failed: Counter,
+    /// Events that wait to be posted, over all webhooks.
+    pub webhook_lag: Gauge,
     /// Bytes received from devices, as the transport counts them.
     pub received_bytes: Counter,
     /// Bytes sent to devices, as the transport counts them.
@@ -134,6 +140,7 @@ impl Metrics {
         let pushes = names.counters("pushes", "Pushes taken, by outcome", "outcome", OUTCOMES);
         let deliveries = names.counters("deliveries", "Pushes sent to devices, by attempt", "attempt", ATTEMPTS);
         let opened = names.counters("sessions_opened", "Sessions opened, by how the resume went", "resume", RESUMES);
+        let posts = names.counters("webhook_posts", "Posts to webhooks, by outcome", "outcome", ["taken", "failed"]);
         let core_connections = family::Family::default();
         let help = "Device connections open now, by the core they live on";
         names.0.register("core_connections", help, core_connections.clone());
@@ -154,6 +161,9 @@ impl Metrics {
             in_flight: names.gauge("in_flight", "Pushes sent and not settled"),
             presence_events: names.counter("presence_events", "Comings and goings of devices noted for backends"),
             presence_batches: names.counter("presence_batches", "Writes that noted comings and goings"),
+            webhook_posts_taken: posts[0].clone(),
+            webhook_posts_failed: posts[1].clone(),
+            webhook_lag: names.gauge("webhook_lag", "Events that wait to be posted to webhooks"),
             received_bytes: names.bytes("received", "Bytes received from devices"),
             sent_bytes: names.bytes("sent", "Bytes sent to devices"),
             refused: names.counters("pushes_refused", "Pushes refused, by code", "code", codes()),
@@ -415,6 +425,10 @@ mod tests {
             ("pushline_delivery_latency_seconds_count", 0.0),
             ("pushline_deliveries_total{attempt=\"again\"}", 1.0),
             ("pushline_acks_total", 0.0),
+            ("pushline_presence_events_total", 0.0),
+            ("pushline_presence_batches_total", 0.0),
+            ("pushline_webhook_posts_total{outcome=\"failed\"}", 0.0),
+            ("pushline_webhook_lag", 0.0),
             ("pushline_nacks_total", 0.0),
             ("pushline_dead_total", 0.0),
             ("pushline_in_flight", 7.0),

@@ -124,6 +124,8 @@ codes! {
     TooManyGroups = 407, "too_many_groups", ResourceExhausted, 429;
     /// As many scheduled messages wait as the tenant may have.
     TooManyScheduled = 408, "too_many_scheduled", ResourceExhausted, 429;
+    /// The tenant has as many streams of events open as it may.
+    TooManyStreams = 409, "too_many_streams", ResourceExhausted, 429;
     /// The store failed; nothing of the request is stored unless its answer says so.
     StoreFailed = 501, "store_failed", Unavailable, 503;
     /// The gateway is being drained; go elsewhere or come back.

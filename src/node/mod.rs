@@ -3,10 +3,14 @@
 
 pub mod admit;
 mod alarm;
+mod bell;
 pub mod connection;
 mod core;
 pub mod cores;
+pub mod dispatch;
+pub mod event_json;
 mod hub;
+pub mod journal;
 pub mod link;
 mod mailbox;
 pub mod people;
@@ -14,6 +18,7 @@ pub mod presence;
 pub mod push;
 mod sessions;
 pub mod upkeep;
+pub mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,8 +35,11 @@ use crate::model::fault::{Code, Fault};
 use crate::model::id::{MessageId, Receiver, TenantId};
 use crate::model::quiet::QuietHours;
 use crate::model::rule::TopicRule;
+use crate::node::bell::Bell;
 use crate::node::cores::Cores;
+use crate::node::dispatch::Desk;
 use crate::node::hub::Hub;
+use crate::node::journal::Streams;
 use crate::node::presence::Board;
 use crate::store::{self, Store};
 use crate::zone::Hours;
@@ -53,6 +61,10 @@ pub struct Options {
     pub user_connections_max: u32,
     /// About who is online.
     pub presence: presence::Options,
+    /// Streams of events that one tenant may have open; more are refused.
+    pub event_streams_max: usize,
+    /// About posting to webhooks.
+    pub dispatch: dispatch::Options,
 }
 
 impl Default for Options {
@@ -64,6 +76,8 @@ impl Default for Options {
             connections_max: 15_000,
             user_connections_max: 64,
             presence: presence::Options::default(),
+            event_streams_max: 64,
+            dispatch: dispatch::Options::default(),
         }
     }
 }
@@ -81,6 +95,14 @@ pub struct Node {
     hub: Arc<Hub>,
     /// Who is online, for backends.
     board: Arc<Board>,
+    /// Rings when events were added to journals.
+    bell: Arc<Bell>,
+    /// Streams of events that are open.
+    streams: Arc<Streams>,
+    event_streams_max: usize,
+    /// How webhooks are doing.
+    desk: Arc<Desk>,
+    dispatch: dispatch::Options,
     metrics: Arc<Metrics>,
     /// Wakes the upkeep.
     alarm: alarm::Alarm,
@@ -108,7 +130,8 @@ impl Node {
         let cores = cores.places().iter().map(|place| Arc::clone(&place.core)).collect();
         let hub = Arc::new(Hub::new(cores, options.connections_max, options.user_connections_max));
         let bus = bus::open::open(Arc::clone(&hub) as bus::SharedInlet);
-        store.announce_to(Arc::new(push::Herald::new(Arc::clone(&bus), Arc::clone(&metrics))));
+        let bell = Arc::<Bell>::default();
+        store.announce_to(Arc::new(push::Herald::new(Arc::clone(&bus), Arc::clone(&bell), Arc::clone(&metrics))));
         Self {
             clock,
             delivery: Arc::new(options.delivery),
@@ -118,6 +141,11 @@ impl Node {
             store,
             bus,
             hub,
+            bell,
+            streams: Arc::default(),
+            event_streams_max: options.event_streams_max,
+            desk: Arc::default(),
+            dispatch: options.dispatch,
             board: Arc::new(Board::new(options.presence, clock)),
             metrics,
             alarm: alarm::Alarm::new(),

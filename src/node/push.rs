@@ -15,6 +15,7 @@ use crate::model::id::{MessageId, TenantId};
 use crate::model::log::{Epoch, LogId, Offset};
 use crate::model::message::{Aim, Durability, Entry, Exclusion, Target, Urgency};
 use crate::model::set::DeviceSet;
+use crate::node::bell::Bell;
 use crate::node::{Node, fault};
 use crate::store::{self, Announced, Append, Appended, Audience, Idempotency, Of};
 
@@ -280,13 +281,15 @@ fn answer(
 pub(crate) struct Herald {
     /// Where the hints go.
     bus: Arc<dyn Bus>,
+    /// Rings for those who follow journals.
+    bell: Arc<Bell>,
     /// Where stored pushes are counted: here, because the sender of one may not wait for its answer.
     metrics: Arc<Metrics>,
 }
 
 impl Herald {
-    pub(crate) const fn new(bus: Arc<dyn Bus>, metrics: Arc<Metrics>) -> Self {
-        Self { bus, metrics }
+    pub(crate) const fn new(bus: Arc<dyn Bus>, bell: Arc<Bell>, metrics: Arc<Metrics>) -> Self {
+        Self { bus, bell, metrics }
     }
 }
 
@@ -301,7 +304,9 @@ impl store::Listener for Herald {
         self.bus.publish(hints);
     }
 
-    fn noted(&self, _journals: &[(TenantId, store::Journal)]) {}
+    fn noted(&self, journals: &[(TenantId, store::Journal)]) {
+        self.bell.ring(journals);
+    }
 }
 
 /// Whether what has grown a log takes another entry away: no sender pushed it.
@@ -356,7 +361,7 @@ mod tests {
     #[test]
     fn what_the_store_announces_is_counted_and_hinted_in_order_but_not_the_canary() {
         let (bus, metrics) = (Arc::<Published>::default(), Arc::new(Metrics::new()));
-        let herald = Herald::new(Arc::clone(&bus) as Arc<dyn Bus>, Arc::clone(&metrics));
+        let herald = Herald::new(Arc::clone(&bus) as Arc<dyn Bus>, Arc::default(), Arc::clone(&metrics));
         herald.appended(vec![
             announced("t", "a", 1),
             announced("_pushline", "canary", 1),

@@ -6,6 +6,7 @@ mod audience_grpc;
 mod audience_http;
 mod call;
 mod draft;
+mod events;
 mod fault;
 mod groups;
 mod grpc;
@@ -50,7 +51,8 @@ use tracing::{debug, error, warn};
 
 use self::intake::Intake;
 use crate::model::fault::{Code, Fault};
-use crate::node::Node;
+use crate::model::id::MessageId;
+use crate::node::{MessageRecord, Node};
 use crate::tls::Acceptor;
 
 /// Bounds of the backend-facing listener.
@@ -224,11 +226,20 @@ impl Server {
     }
 }
 
+/// A message as JSON, as `GET /v1/messages/{id}` answers: for what is handed off.
+///
+/// # Errors
+/// When the stored content cannot be read back.
+pub fn describe(id: MessageId, record: &MessageRecord) -> Result<serde_json::Value, Fault> {
+    json_answer::record(id, record)
+}
+
 fn router(intake: Intake) -> Router {
     grpc::router(intake.clone())
         .merge(http::router(intake.clone()))
         .merge(audience_grpc::router(intake.clone()))
         .merge(audience_http::router(intake.clone()))
+        .merge(events::router(intake.clone()))
         .merge(health::router(intake.clone()))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)

@@ -5,6 +5,7 @@
 pub mod device;
 pub mod http;
 pub mod receiver;
+pub mod sse;
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ use pushline::server::Server;
 use pushline::wire::pb;
 use pushline::wire::pb::audience_client::AudienceClient;
 use pushline::wire::pb::backend_client::BackendClient;
+use pushline::wire::pb::receipts_client::ReceiptsClient;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -97,6 +99,11 @@ impl Gateway {
     /// Takes it down in order and starts it anew on the same data, on other ports.
     pub async fn restart(&mut self) {
         self.stop().await;
+        self.start_again().await;
+    }
+
+    /// Starts it anew on the same data after it was stopped, on other ports.
+    pub async fn start_again(&mut self) {
         let server = Server::start(&self.config, Clock::new()).await.expect("the gateway starts again");
         (self.devices, self.backend) = (server.devices(), server.backend());
         self.server = Some(server);
@@ -199,6 +206,17 @@ async fn channel(address: SocketAddr) -> Channel {
 
 fn with_key(key: &str) -> WithKey {
     WithKey(format!("Bearer {key}").parse().expect("a header value"))
+}
+
+/// A client of the service that tells what became of messages and who is online.
+pub type Receipts = ReceiptsClient<InterceptedService<Channel, WithKey>>;
+
+/// Connects to a backend listener.
+pub async fn receipts(address: SocketAddr, key: &str) -> Receipts {
+    let endpoint = Channel::from_shared(format!("http://{address}")).expect("a URL");
+    let channel = soon("the backend", endpoint.connect()).await.expect("a channel");
+    let key = format!("Bearer {key}").parse().expect("a header value");
+    ReceiptsClient::with_interceptor(channel, WithKey(key))
 }
 
 /// A push to a user.
