@@ -4,6 +4,7 @@ use crate::delivery::session::Input;
 use crate::model::fault::{Code, Fault};
 use crate::model::log::{LogId, Offset};
 use crate::model::message::Page;
+use crate::model::receipt::{Report, Reported};
 
 use crate::delivery::worlds::world::World;
 
@@ -63,7 +64,7 @@ impl World {
         let fail = !self.well && self.rng.u8(0..10) == 0;
         let device = &mut self.devices[number];
         let Some(connection) = device.connection.as_mut() else { return };
-        let Some((cursors, dead, applied)) = connection.asked_commit.as_mut() else { return };
+        let Some((cursors, dead, reports, applied)) = connection.asked_commit.as_mut() else { return };
         if fail && !*applied {
             connection.asked_commit = None;
             return self.feed(number, Input::Committed(Err(Fault::new(Code::StoreBusy, "busy"))));
@@ -76,6 +77,22 @@ impl World {
                     stored.merge(cursor);
                 } else if self.logs[log].head.epoch == cursor.epoch {
                     *stored = cursor.clone();
+                }
+            }
+            for Report { message, what, .. } in reports {
+                match what {
+                    Reported::Sent(attempt) => {
+                        let told = connection.to_report.remove(&(*message, *attempt));
+                        assert!(told, "{message} was reported as sent {attempt} times, which it was not, or twice");
+                    }
+                    Reported::Acked => assert!(device.told_acked.insert(*message), "{message} was acked twice"),
+                    Reported::Nacked(attempt, _) => {
+                        let sent = device.sent.get(message).copied().unwrap_or_default();
+                        assert!(
+                            *attempt <= sent,
+                            "delivery {attempt} of {message} failed, which was sent {sent} times"
+                        );
+                    }
                 }
             }
             for dead in dead {

@@ -32,7 +32,7 @@ impl World {
         let home = self.logs.iter().find(|(_, log)| log.entries.get(&entry.offset.0).is_some_and(|e| e.id == entry.id));
         // A message that had expired may come late when the wall clock jumps back.
         let alive = entry.expires_at > self.wall_max;
-        if let Some((id, log)) = home.filter(|_| first && alive && !device.picky) {
+        if let Some((id, log)) = home.filter(|_| first && alive && !device.unordered) {
             let newest = device.newest.entry((id.clone(), log.head.epoch)).or_default();
             assert!(entry.offset.0 > *newest, "offset {} of {id} came after {newest}", entry.offset.0);
             *newest = entry.offset.0;
@@ -83,7 +83,8 @@ impl World {
     }
 
     pub(super) fn topics(&mut self, number: usize) {
-        if self.devices[number].connection.is_none() {
+        // Requests that write wait while what is followed is read anew.
+        if self.devices[number].connection.as_ref().is_none_or(|connection| connection.refreshing) {
             return;
         }
         let id = topic(self.rng.u32(0..2));
@@ -92,8 +93,12 @@ impl World {
                 self.devices[number].cursors.remove(&id);
                 self.devices[number].owed_after.remove(&id);
                 // Followed anew it begins at the head: older messages are none of its business.
-                let following = self.following(number);
-                self.feed(number, Input::Refreshed(following, None));
+                self.devices[number].left.insert(id);
+                let (following, quiet) = (self.following(number), self.quiet[number / 2].clone());
+                if let Some(connection) = self.devices[number].connection.as_mut() {
+                    connection.quiet = quiet.clone();
+                }
+                self.feed(number, Input::Refreshed(following, quiet));
             }
             return;
         }

@@ -7,6 +7,7 @@
 
 mod answers;
 mod device;
+mod people;
 mod world;
 
 use std::collections::BTreeMap;
@@ -15,14 +16,18 @@ use std::time::Duration;
 
 use crate::delivery::session::Input;
 use crate::model::log::{Epoch, Head, Offset};
-use crate::model::message::Urgency;
+use crate::model::message::{Entry, Urgency};
 
-use crate::delivery::worlds::world::{Log, World, inbox, topic};
+use crate::delivery::worlds::world::{Log, World, broadcast, inbox, topic};
 
 impl World {
     /// The store loses a topic's log and begins a new one, or retention takes its oldest entries.
     fn spoil(&mut self) {
-        let id = if self.rng.u8(0..3) == 0 { inbox(self.rng.u32(0..2)) } else { topic(self.rng.u32(0..2)) };
+        let id = match self.rng.u8(0..6) {
+            0 | 1 => inbox(self.rng.u32(0..2)),
+            2 => broadcast(),
+            _ => topic(self.rng.u32(0..2)),
+        };
         let lose = self.rng.u8(0..3) == 0;
         let epoch = Epoch(self.rng.u64(1..));
         let trim = self.rng.usize(0..4);
@@ -48,7 +53,7 @@ impl World {
     /// One thing happens.
     fn step(&mut self) {
         let number = self.rng.usize(0..self.devices.len());
-        match self.rng.u8(0..36) {
+        match self.rng.u8(0..39) {
             0..=6 => self.push(),
             7 => self.connect(number),
             8 if self.rng.bool() => self.devices[number].connection = None,
@@ -65,6 +70,7 @@ impl World {
             11 if self.rng.u8(0..6) == 0 => {
                 let jump = Duration::from_secs(self.rng.u64(0..100));
                 let back = self.rng.bool();
+                self.jumped = true;
                 self.now.wall = if back { self.now.wall - jump } else { self.now.wall + jump };
                 self.wall_max = self.wall_max.max(self.now.wall);
             }
@@ -86,6 +92,12 @@ impl World {
                 let window = self.rng.u32(0..10);
                 self.update(number, None, Some(window));
             }
+            26 if self.rng.u8(0..3) == 0 => self.regroup(),
+            27 => self.withdraw(),
+            28 if self.rng.u8(0..3) == 0 => {
+                let hours = if self.rng.bool() { self.some_hours() } else { None };
+                self.quieten(number / 2, hours);
+            }
             _ => self.turn(number),
         }
     }
@@ -95,7 +107,9 @@ impl World {
         self.answer_read(number);
         self.answer_heads(number);
         self.answer_commit(number, true);
-        let hint = self.devices[number].connection.as_mut().and_then(|connection| connection.hints.pop_front());
+        self.answer_follows(number);
+        let connection = self.devices[number].connection.as_mut().filter(|connection| !connection.refreshing);
+        let hint = connection.and_then(|connection| connection.hints.pop_front());
         if let Some(hint) = hint {
             self.feed(number, hint);
         }
@@ -113,6 +127,9 @@ impl World {
     /// The network is well again: everything must arrive, and everything must come to rest.
     fn heal(&mut self) {
         self.well = true;
+        for user in 0..2 {
+            self.quieten(user, None);
+        }
         for number in 0..self.devices.len() {
             // Some stay as they are: what went wrong must come right without a new session.
             if self.rng.bool() {
@@ -160,7 +177,7 @@ impl World {
             for (id, &(epoch, after)) in &device.owed_after {
                 let Some(log) = self.logs.get(id).filter(|log| log.head.epoch == epoch) else { continue };
                 for entry in log.entries.range(after + 1..).map(|(_, entry)| entry) {
-                    let own = entry.device.as_ref().is_none_or(|only| *only == device.receiver.device);
+                    let own = device.eligible.contains(&entry.id) && !device.spared.contains(&entry.id);
                     let alive = entry.expires_at > self.wall_max;
                     let settled = device.received.contains(&entry.id) || device.dead.contains(&entry.id);
                     if own && alive && !settled && entry.urgency >= floor {
@@ -173,12 +190,32 @@ impl World {
     }
 }
 
+impl World {
+    /// The store knows what happened to each delivery of the sessions that live, and of each ack that was confirmed.
+    fn check_reports(&self) {
+        for device in &self.devices {
+            let connection = device.connection.as_ref().expect("all are connected");
+            assert!(connection.to_report.is_empty(), "{}: not told: {:?}", device.receiver, connection.to_report);
+            for (id, log) in &self.logs {
+                let stands = |entry: &&Entry| entry.receipts && entry.expires_at > self.wall_max;
+                for entry in log.entries.values().filter(stands) {
+                    let confirmed = device.confirmed.contains(&entry.id) && !device.dead.contains(&entry.id);
+                    let told = device.told_acked.contains(&entry.id) || device.told_to_dismiss.contains(&entry.id);
+                    let left = device.left.contains(id) || device.spared.contains(&entry.id);
+                    assert!(!confirmed || told || left || self.lost, "{} was not told as acked", entry.id);
+                }
+            }
+        }
+    }
+}
+
 fn run(seed: u64) {
     let mut world = World::new(seed);
     for _ in 0..world.rng.usize(50..400) {
         world.step();
     }
     world.heal();
+    world.check_reports();
 }
 
 /// P5.8 and the promises of delivery: see the top of this file.

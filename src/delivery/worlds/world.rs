@@ -17,6 +17,8 @@ use crate::model::frame::{Frame, Open};
 use crate::model::id::{DeviceId, DeviceNumber, MessageId, Receiver, SessionId, TenantId, TopicName, UserId};
 use crate::model::log::{Epoch, Head, LogId, Offset};
 use crate::model::message::{Entry, Page, Urgency};
+use crate::model::receipt::Report;
+use crate::zone::Hours;
 
 pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
@@ -35,6 +37,16 @@ pub(super) struct Device {
     /// Offset after which a followed log is owed to the device, in which life of the log.
     pub(super) owed_after: BTreeMap<LogId, (Epoch, u64)>,
     pub(super) dead: BTreeSet<MessageId>,
+    /// What was for it when it was pushed.
+    pub(super) eligible: BTreeSet<MessageId>,
+    /// What the user has seen on the other device.
+    pub(super) spared: BTreeSet<MessageId>,
+    /// What it was told to take away.
+    pub(super) told_to_dismiss: BTreeSet<MessageId>,
+    /// Topics that were left at least once.
+    pub(super) left: BTreeSet<LogId>,
+    /// Messages that the store was told it has acked.
+    pub(super) told_acked: BTreeSet<MessageId>,
     pub(super) received: BTreeSet<MessageId>,
     /// How often each message was sent to it.
     pub(super) sent: BTreeMap<MessageId, u32>,
@@ -42,8 +54,10 @@ pub(super) struct Device {
     pub(super) confirmed: BTreeSet<MessageId>,
     /// Newest offset that was delivered for the first time, per life of a log.
     pub(super) newest: BTreeMap<(LogId, Epoch), u64>,
-    /// It changes its urgency floor, which breaks order by design.
+    /// It changes its urgency floor.
     pub(super) picky: bool,
+    /// Something was or may have been withheld from it, which breaks order by design.
+    pub(super) unordered: bool,
     pub(super) connection: Option<Connection>,
 }
 
@@ -67,6 +81,14 @@ pub(super) struct Connection {
     /// What the store saw for the read that is out, if it has looked.
     pub(super) looked: Option<Page>,
     pub(super) asked_heads: VecDeque<Vec<LogId>>,
+    /// What it follows was asked anew.
+    pub(super) refreshing: bool,
+    /// Quiet hours as the session knows them.
+    pub(super) quiet: Option<Hours>,
+    /// The session had no deadline behind it when it was last given something.
+    pub(super) current: bool,
+    /// Deliveries that the store is to be told of: message and attempt.
+    pub(super) to_report: BTreeSet<(MessageId, u32)>,
     /// The commit that is out.
     pub(super) asked_commit: Option<AskedCommit>,
     /// Acks without an answer: the messages they name.
@@ -78,7 +100,7 @@ pub(super) struct Connection {
 }
 
 /// A commit that is out; the flag says whether the store has applied it.
-pub(super) type AskedCommit = (Vec<(LogId, Cursor)>, Vec<Dead>, bool);
+pub(super) type AskedCommit = (Vec<(LogId, Cursor)>, Vec<Dead>, Vec<Report>, bool);
 
 /// Everything.
 pub(super) struct World {
@@ -93,6 +115,10 @@ pub(super) struct World {
     pub(super) sessions: u64,
     /// A log was lost: its offsets were given again.
     pub(super) lost: bool,
+    /// Quiet hours of each user.
+    pub(super) quiet: [Option<Hours>; 2],
+    /// The wall clock was set: what was reckoned by it may be wrong for a while.
+    pub(super) jumped: bool,
     /// The network is well: no hint is lost, no link cut, everything is acked.
     pub(super) well: bool,
 }
@@ -108,6 +134,10 @@ pub(super) fn agreed(window: u32) -> usize {
 
 pub(super) fn inbox(user: u32) -> LogId {
     LogId::Inbox(tenant(), UserId::new(&format!("u{user}")).expect("a name"))
+}
+
+pub(super) fn broadcast() -> LogId {
+    LogId::Broadcast(tenant())
 }
 
 pub(super) fn topic(number: u32) -> LogId {
@@ -139,11 +169,17 @@ impl World {
                 cursors: BTreeMap::new(),
                 owed_after: BTreeMap::new(),
                 dead: BTreeSet::new(),
+                eligible: BTreeSet::new(),
+                spared: BTreeSet::new(),
+                told_to_dismiss: BTreeSet::new(),
+                left: BTreeSet::new(),
+                told_acked: BTreeSet::new(),
                 received: BTreeSet::new(),
                 sent: BTreeMap::new(),
                 confirmed: BTreeSet::new(),
                 newest: BTreeMap::new(),
                 picky: n == 3,
+                unordered: n == 3,
                 connection: None,
             }
         });
@@ -160,6 +196,8 @@ impl World {
             tickets: 0,
             sessions: 0,
             lost: false,
+            quiet: [None, None],
+            jumped: false,
             well: false,
         }
     }
@@ -180,7 +218,11 @@ impl World {
 
     /// A backend pushes: one append, and hints that may get lost.
     pub(super) fn push(&mut self) {
-        let id = if self.rng.bool() { inbox(self.rng.u32(0..2)) } else { topic(self.rng.u32(0..2)) };
+        let id = match self.rng.u8(0..5) {
+            0 | 1 => inbox(self.rng.u32(0..2)),
+            2 | 3 => topic(self.rng.u32(0..2)),
+            _ => broadcast(),
+        };
         let device = match &id {
             LogId::Inbox(_, user) if self.rng.u8(0..4) == 0 => {
                 let of_user: Vec<_> = self.devices.iter().filter(|device| device.receiver.user == *user).collect();
@@ -190,6 +232,7 @@ impl World {
         };
         self.messages += 1;
         let ttl = if self.rng.u8(0..6) == 0 { Duration::from_secs(self.rng.u64(1..90)) } else { DAY * 365 };
+        let aim = self.some_aim(&id);
         let mut entry = Entry {
             offset: Offset::ZERO,
             id: MessageId::new(self.messages, [0; 10]),
@@ -197,31 +240,46 @@ impl World {
             expires_at: self.now.wall + ttl,
             urgency: self.rng.choice(Urgency::ALL).expect("not empty"),
             device,
-            aim: None,
-            receipts: true,
+            aim,
+            receipts: self.rng.bool(),
             body: Bytes::from(vec![0; self.rng.usize(0..300)]),
         };
         let online = self.rng.u8(0..12) == 0;
         let replaces = self.rng.u8(0..8) == 0;
-        let log = self.log(&id);
+        if !online && replaces {
+            // A collapse key's older message goes.
+            self.log(&id).entries.pop_last();
+        }
+        if online {
+            entry.expires_at = Timestamp::ZERO;
+        }
+        self.append(&id, entry, online);
+    }
+
+    /// An entry is appended, unless it is for those only who are online, and hinted.
+    pub(super) fn append(&mut self, id: &LogId, mut entry: Entry, online: bool) {
+        let log = self.log(id);
         if !online {
-            if replaces {
-                // A collapse key's older message goes.
-                log.entries.pop_last();
-            }
             log.head.last = log.head.last.next();
             entry.offset = log.head.last;
             log.entries.insert(entry.offset.0, entry.clone());
-        } else {
-            entry.expires_at = Timestamp::ZERO;
         }
         let head = log.head;
         for number in 0..self.devices.len() {
             let lost = !self.well && self.rng.u8(0..4) == 0;
             let bare = self.rng.u8(0..4) == 0;
             let device = &mut self.devices[number];
-            let follows = device.cursors.contains_key(&id);
-            let Some(connection) = device.connection.as_mut().filter(|_| follows && !lost) else { continue };
+            let follows = device.cursors.contains_key(id);
+            let Receiver { user, device: name, .. } = &device.receiver;
+            let own = entry.device.as_ref().is_none_or(|only| only == name);
+            let meets = entry.aim.as_ref().is_none_or(|aim| aim.meets(user, name, DeviceNumber(number as u32)));
+            let inbox = matches!(id, LogId::Inbox(_, of) if of == user);
+            if (follows || inbox) && own && meets {
+                device.eligible.insert(entry.id);
+            }
+            // Hints of the broadcast log go to the audience alone.
+            let hinted = follows && !lost && (meets || *id != broadcast());
+            let Some(connection) = device.connection.as_mut().filter(|_| hinted) else { continue };
             connection.hints.push_back(if online {
                 Input::Online(entry.clone())
             } else {
@@ -241,6 +299,11 @@ impl World {
         if new {
             device.cursors.insert(own.clone(), Cursor { epoch: head.epoch, ..Cursor::default() });
             device.owed_after.insert(own, (head.epoch, 0));
+            // What was broadcast before it was known is not for it.
+            let head = self.log(&broadcast()).head;
+            let device = &mut self.devices[number];
+            device.cursors.insert(broadcast(), Cursor::after(head.epoch, head.last));
+            device.owed_after.insert(broadcast(), (head.epoch, head.last.0));
         }
         let following = self.following(number);
         // Each log that is followed is a reason to look into it.
@@ -264,8 +327,9 @@ impl World {
         self.sessions += 1;
         let id = (SessionId::new(self.sessions), self.rng.u64(..));
         let mut out = Vec::new();
+        let quiet = self.quiet[number / 2].clone();
         let device = DeviceNumber(u32::try_from(number).expect("few devices"));
-        let known = Known { new, number: device, following, group_topics: Vec::new(), quiet: None };
+        let known = Known { new, number: device, following, group_topics: Vec::new(), quiet: quiet.clone() };
         let session = handshake.accept(id, known, Arc::clone(&self.options), self.now, &mut out);
         self.devices[number].connection = Some(Connection {
             session,
@@ -281,6 +345,10 @@ impl World {
             looked: None,
             asked_heads: VecDeque::new(),
             asked_commit: None,
+            refreshing: false,
+            quiet,
+            current: true,
+            to_report: BTreeSet::new(),
             asked_acks: BTreeMap::new(),
             hints: VecDeque::new(),
             closed: false,
@@ -313,6 +381,8 @@ impl World {
             connection.reasons_to_look += 1;
         }
         connection.moving |= matches!(input, Input::Drain { .. });
+        connection.refreshing |= matches!(input, Input::Refreshing);
+        connection.current = connection.session.deadline() > self.now.moment;
         let mut out = Vec::new();
         connection.session.handle(self.now, input, &mut out);
         self.perform(number, out);
@@ -321,6 +391,13 @@ impl World {
     /// Does what a session wants, and checks each wish.
     pub(super) fn perform(&mut self, number: usize, out: Vec<Output>) {
         let now = self.now;
+        for output in &out {
+            if let Output::Send(Frame::Push { entry, .. }) = output {
+                self.may_have(number, entry);
+                let dismissal = entry.aim.as_ref().and_then(|aim| aim.dismissal.as_ref());
+                self.devices[number].told_to_dismiss.extend(dismissal.map(|dismissed| dismissed.message));
+            }
+        }
         let device = &mut self.devices[number];
         let Some(connection) = device.connection.as_mut() else { return };
         for output in out {
@@ -328,7 +405,10 @@ impl World {
             assert!(!connection.closed || refusal, "an output after the end: {output:?}");
             match output {
                 Output::Send(frame) => {
-                    if let Frame::Push { entry, .. } = &frame {
+                    if let Frame::Push { entry, attempt, .. } = &frame {
+                        if entry.receipts && entry.offset > Offset::ZERO {
+                            connection.to_report.insert((entry.id, *attempt));
+                        }
                         let bytes = connection.wire_bytes;
                         assert!(bytes < self.options.unsent_bytes_max, "sent with {bytes} bytes unsent");
                         connection.wire_bytes += entry.body.len() + 64;
@@ -339,8 +419,6 @@ impl World {
                         assert!(!confirmed, "{} was sent after its ack was confirmed", entry.id);
                         assert!(!entry.expired(now.wall), "an expired message was sent");
                         assert!(entry.urgency >= connection.floor, "a withheld message was sent");
-                        let own = entry.device.as_ref().is_none_or(|only| *only == device.receiver.device);
-                        assert!(own, "another device's message was sent");
                     }
                     connection.wire.push_back(frame);
                 }
@@ -355,14 +433,15 @@ impl World {
                     connection.asked_reads.push_back((log, after, entries, bytes));
                 }
                 Output::Heads(logs) => connection.asked_heads.push_back(logs),
-                Output::Commit(cursors, dead, _) => {
+                Output::Commit(cursors, dead, reports) => {
+                    assert!(reports.len() <= 100, "{} reports in one commit", reports.len());
                     assert!(connection.asked_commit.is_none(), "two commits are out");
                     for dead in dead.iter().filter(|_| !self.lost) {
                         let Some(entry) = self.logs[&dead.log].entries.get(&dead.offset.0) else { continue };
                         let sent = device.sent.get(&entry.id).copied().unwrap_or_default();
                         assert!(dead.attempts <= sent, "given up after {} failures, sent {sent} times", dead.attempts);
                     }
-                    connection.asked_commit = Some((cursors, dead, false));
+                    connection.asked_commit = Some((cursors, dead, reports, false));
                 }
                 Output::Ping => connection.hints.push_back(Input::Heard),
                 Output::Closed(_) => connection.closed = true,
