@@ -15,8 +15,9 @@ use pushline::model::id::{DeviceId, MessageId, Receiver, TenantId, UserId};
 use pushline::model::log::{LogId, Offset};
 use pushline::model::message::{Durability, Urgency};
 use pushline::model::ranges::Ranges;
+use pushline::model::receipt::{Report, Reported};
 use pushline::store::open::{Options, open};
-use pushline::store::{Append, Commit, Limits, Store};
+use pushline::store::{Append, Commit, Limits, Store, Wishes};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -64,7 +65,7 @@ fn append(log: LogId, number: u64, durability: Durability) -> Append {
         idempotency: None,
         durability,
         body: vec![7; BODY_BYTES].into(),
-        wishes: pushline::store::Wishes::default(),
+        wishes: Wishes::default(),
     }
 }
 
@@ -142,6 +143,30 @@ async fn commits(store: &dyn Store, cursors: &[Cursor], settled: u64) {
     }
 }
 
+/// Each device is pushed one message more, is sent it and acks it, as its session reports with one commit.
+async fn pushes_and_acks(store: &dyn Store, number: u64, receipts: bool) {
+    let message = |user| {
+        let wishes = Wishes { without_receipts: !receipts, ..Wishes::default() };
+        Append { wishes, ..append(inbox(user), number * DEVICES + user, Durability::Relaxed) }
+    };
+    let messages: Vec<_> = (0..DEVICES).map(message).collect();
+    let ids: Vec<_> = messages.iter().map(|message| (message.id, message.now)).collect();
+    let answers: Vec<_> = messages.into_iter().map(|message| store.append(message)).collect();
+    let mut commits = Vec::with_capacity(ids.len());
+    for ((user, (message, at)), answer) in (0..).zip(ids).zip(answers) {
+        let appended = answer.await.expect("the store takes appends");
+        let cursor = Cursor { settled: Ranges::upto(appended.offset.0), ..Cursor::after(appended.epoch, Offset::ZERO) };
+        let report = |what| Report { message, at, what };
+        let reports = vec![report(Reported::Sent(1)), report(Reported::Acked)];
+        let reports = if receipts { reports } else { Vec::new() };
+        let cursors = vec![(inbox(user), cursor)];
+        commits.push(store.commit(Commit { receiver: receiver(user), cursors, dead: Vec::new(), reports }));
+    }
+    for answer in commits {
+        answer.await.expect("the store takes commits");
+    }
+}
+
 /// All devices come at once, and leave again.
 async fn opens(store: &dyn Store) {
     let opens: Vec<_> = (0..DEVICES).map(|user| store.open(&receiver(user), Timestamp::ZERO)).collect();
@@ -167,6 +192,13 @@ fn store_sessions(criterion: &mut Criterion) {
         let next = || settled.fetch_add(1, Ordering::Relaxed) + 1;
         bencher.to_async(&runtime).iter(|| commits(&*store, &cursors, next()));
     });
+    let pushed = AtomicU64::new(1 << 20);
+    for (name, receipts) in [("push_and_ack/1000", false), ("push_and_ack_with_receipts/1000", true)] {
+        group.bench_function(name, |bencher| {
+            let next = || pushed.fetch_add(1, Ordering::Relaxed);
+            bencher.to_async(&runtime).iter(|| pushes_and_acks(&*store, next(), receipts));
+        });
+    }
     group.bench_function("open_and_leave/1000", |bencher| {
         bencher.to_async(&runtime).iter(|| opens(&*store));
     });
