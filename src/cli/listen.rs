@@ -13,6 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::access::read_roots;
 use crate::cli::options::Secret;
+use crate::cli::push::attribute;
 use crate::cli::style::{DIM, LITERAL, Output};
 use crate::client::{Client, Dismissal, Error, Options, Phase, Push, Session, Status};
 use crate::model::clock::{Clock, Timestamp};
@@ -26,6 +27,7 @@ use crate::model::message::{DismissReason, Target};
 Examples:
   pushline listen --ca data/certs/ca.pem --token $(pushline token --user ada --device phone)
   PUSHLINE_TOKEN=... pushline listen --gateway push.example.org:7443 --topic news --topic sport --json
+  pushline listen --ca data/certs/ca.pem --attribute platform=ios --attribute app_version=2.3
   pushline listen --ca data/certs/ca.pem --count 1 --no-ack")]
 pub struct Arguments {
     /// The gateway: host and port.
@@ -41,6 +43,9 @@ pub struct Arguments {
     /// Follow this topic from now on; may be given several times.
     #[arg(long = "topic", value_name = "TOPIC", value_parser = TopicName::new)]
     pub topics: Vec<TopicName>,
+    /// What conditions may ask about this device; replaces what was known; may be given several times.
+    #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = attribute)]
+    pub attributes: Vec<(String, String)>,
     /// End after so many pushes.
     #[arg(long, value_name = "NUMBER")]
     pub count: Option<NonZeroU64>,
@@ -102,6 +107,7 @@ impl Arguments {
         let mut options = Options::new(self.gateway.as_str(), Vec::new(), self.token.reveal());
         options.roots = self.ca.as_deref().map(read_roots).transpose()?;
         options.connect_timeout = CONNECT_WITHIN;
+        options.attributes = self.attributes.iter().cloned().collect();
         // Not more than will be printed: the rest stays with the gateway, not lost for an ack timeout.
         if let Some(count) = self.count {
             options.window = u32::try_from(count.get()).unwrap_or(u32::MAX).min(options.window);
