@@ -202,7 +202,9 @@ impl Session {
         }
         let attempts = feed.cursor.attempts.get(&offset).copied().unwrap_or(0);
         let deadline = now.moment + self.options.ack_timeout;
-        let (place, reported) = ((feed.log.clone(), offset), entry.receipts.then_some(entry.id));
+        // Who acks what is for any one device takes it from the others: the store is to know, receipts or not.
+        let told = entry.receipts || entry.aim.as_ref().is_some_and(|aim| aim.any_of_user);
+        let (place, reported) = ((feed.log.clone(), offset), told.then_some(entry.id));
         let seq = self.window.send(Some(place), reported, attempts, now.moment, deadline);
         self.report_sent(now, at, attempts, &entry);
         self.put(now, seq, attempts, entry, out);

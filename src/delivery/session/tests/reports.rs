@@ -1,6 +1,7 @@
 //! What a session tells the store of its deliveries, and when.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::{Bench, EPOCH, ack, at, entry, hint, inbox};
 use crate::delivery::options::Options;
@@ -11,7 +12,7 @@ use crate::model::fault::{Code, Fault};
 use crate::model::frame::{Ack, Nack, Ticket, Verdict};
 use crate::model::id::{TenantId, TopicName};
 use crate::model::log::{LogId, Offset};
-use crate::model::message::Entry;
+use crate::model::message::{Aim, Entry};
 use crate::model::receipt::{Report, Reported};
 
 fn grown(log: LogId, offset: u64) -> Input {
@@ -54,6 +55,16 @@ fn what_asks_for_no_receipts_makes_no_reports() {
     assert_eq!(bench.sent().len(), 1, "an online-only push is in no log");
     let reports = committed(bench.feed(9, ack(1, &[(1, 2)])));
     assert_eq!(reports, []);
+}
+
+#[test]
+fn an_ack_that_takes_a_push_from_others_is_reported_without_receipts_too() {
+    let mut bench = Bench::idle();
+    let aim = Some(Arc::new(Aim { any_of_user: true, ..Aim::default() }));
+    let taken = Entry { aim, ..entry(11) };
+    bench.feed(1, Input::Grown { log: inbox(), epoch: EPOCH, last: Offset(11), entry: Some(taken) });
+    let reports = committed(bench.feed(9, ack(1, &[(1, 1)])));
+    assert_eq!(reports, [report(11, 9, Reported::Acked)], "that it was sent is nobody's matter");
 }
 
 #[test]
