@@ -5,8 +5,10 @@
 //! Numbers are big-endian, so that keys sort by them.
 
 mod due;
+mod wish;
 
 pub(super) use self::due::{Purpose, due, due_from, due_of, is_soon, soon_from};
+pub(super) use self::wish::{SEEN, conflated, scheduled, seen, waiting};
 use crate::model::clock::Timestamp;
 use crate::model::id::{DeviceId, DeviceNumber, GroupName, MessageId, Receiver, Tag, TenantId, TopicName, UserId};
 use crate::model::log::{LogId, Offset};
@@ -32,15 +34,11 @@ pub(super) const USER: u8 = b'U';
 
 /// Kind of an entry.
 pub(super) const ENTRY: u8 = b'E';
-/// Kind of a note that a user has dismissed a message that stands for others.
-pub(super) const SEEN: u8 = b'V';
 
 const LOG: u8 = b'H';
 const COLLAPSE: u8 = b'K';
 const DEVICE: u8 = b'D';
 const CURSOR: u8 = b'C';
-const SCHEDULED: u8 = b'S';
-const WAITING: u8 = b'P';
 const AUDIENCE: u8 = b'A';
 const TOPIC_SETTING: u8 = b'T';
 const GROUP: u8 = b'G';
@@ -210,35 +208,6 @@ pub(super) fn user_of(key: &[u8]) -> Result<(TenantId, UserId), Error> {
 /// The tenant in what [`owner_of`] gave.
 pub(super) fn tenant_of(mut owner: &[u8]) -> Result<TenantId, Error> {
     TenantId::new(pop(&mut owner)?).map_err(|_| damaged("user"))
-}
-
-/// The newest entry of a topic that keeps one only. No collapse key of the log has this key: those go on after the log.
-pub(super) fn conflated(log: &LogId) -> Vec<u8> {
-    let mut key = vec![COLLAPSE];
-    push_log(&mut key, log);
-    key
-}
-
-/// What a message is that waits for its time, besides its record.
-pub(super) fn scheduled(tenant: &TenantId, id: MessageId) -> Vec<u8> {
-    let mut key = message(tenant, id);
-    key[0] = SCHEDULED;
-    key
-}
-
-/// How many messages of a tenant wait for their time.
-pub(super) fn waiting(tenant: &TenantId) -> Vec<u8> {
-    let mut key = vec![WAITING];
-    push(&mut key, tenant.as_str());
-    key
-}
-
-/// A note that a user has dismissed a message that stands for others.
-pub(super) fn seen(tenant: &TenantId, id: MessageId, user: &UserId) -> Vec<u8> {
-    let mut key = message(tenant, id);
-    key[0] = SEEN;
-    push(&mut key, user.as_str());
-    key
 }
 
 /// The record of a device.
@@ -456,7 +425,7 @@ pub(super) fn damaged(what: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::{after, collapse, conflated, cursor, cursors, entry, log_at, log_of, offset_of};
+    use super::{after, cursor, cursors, entry, log_at, log_of, offset_of};
     use crate::model::id::{DeviceId, Receiver, TenantId, TopicName, UserId};
     use crate::model::log::{LogId, Offset};
 
@@ -489,15 +458,5 @@ mod tests {
         assert_eq!(log_at(&entry(&log, Offset(7))), Ok(log.clone()));
         assert_eq!(log_at(&super::log(&log)), Ok(log));
         assert_eq!(after(&[1, 255]), [2]);
-    }
-
-    #[test]
-    fn the_key_of_a_conflated_topic_is_no_collapse_key() {
-        let log = |name| LogId::Topic(TenantId::new("acme").unwrap(), TopicName::new(name).unwrap());
-        for text in ["", "a", "b\0"] {
-            for name in ["a", "aa"] {
-                assert_ne!(conflated(&log("a")), collapse(&log(name), None, text));
-            }
-        }
     }
 }
