@@ -10,6 +10,7 @@ pub(super) mod memberships;
 pub(super) mod messages;
 pub(super) mod mind;
 pub(super) mod mind_later;
+pub(super) mod mind_random;
 pub(super) mod mind_seen;
 pub(super) mod people;
 pub(super) mod random;
@@ -97,11 +98,13 @@ macro_rules! contract {
             mind_seen: the_first_ack_takes_a_message_from_the_others,
                 only_an_ack_of_a_device_it_is_for_takes_a_message, two_acks_in_one_batch_have_one_winner,
                 an_ack_after_the_end_takes_nothing, what_a_user_has_seen_goes_from_the_other_devices,
-                what_a_topic_brought_is_dismissed_for_its_user_alone,
+                what_a_topic_brought_is_dismissed_for_its_user_alone, a_topic_of_a_group_is_dismissed_too,
+                a_condition_is_cancelled_and_dismissed_for_its_audience,
                 what_is_over_is_not_dismissed_but_what_made_room_is, seeing_what_is_for_any_device_takes_it,
                 an_unknown_device_dismisses_nothing, a_full_inbox_goes_without_a_dismissal,
                 a_conflated_topic_keeps_its_newest_push, what_a_conflated_topic_held_goes_in_bounded_steps,
                 nothing_is_left_of_a_changed_mind;
+            mind_random: any_change_of_mind_matches_a_plain_model;
             memberships: who_follows_what_matches_a_plain_model;
             random: any_sequence_matches_a_plain_model;
         );

@@ -6,10 +6,12 @@ use super::{
     Place, at, cursor_with, device, id, inbox, minutes, numbers, push, read_all, receiver, sweep_all, tenant, topic,
     topic_name,
 };
-use crate::model::id::Receiver;
+use crate::model::condition::Condition;
+use crate::model::id::{GroupName, Receiver};
 use crate::model::log::{LogId, Offset};
 use crate::model::message::{DismissReason, Exclusion};
 use crate::model::receipt::{Report, Reported};
+use crate::model::set::DeviceSet;
 use crate::store::{
     Append, Appended, Commit, Dead, DeviceState, Error, Limits, MessageRecord, MessageState, Store, Wishes,
 };
@@ -185,6 +187,46 @@ pub(in crate::store) async fn what_a_topic_brought_is_dismissed_for_its_user_alo
     store.append(push(&news, 2)).await.unwrap();
     store.cancel(&tenant("acme"), id(2), false, at(7)).await.unwrap();
     assert_eq!(dismiss(&*store, &phone, 2, 8).await, 0, "the topic's dismissal has told everybody");
+}
+
+pub(in crate::store) async fn a_condition_is_cancelled_and_dismissed_for_its_audience(place: &dyn Place) {
+    let store = place.open(Limits::default());
+    let (phone, pad, bob) = (receiver("ann", "phone"), receiver("ann", "pad"), receiver("bob", "phone"));
+    for one in [&phone, &pad, &bob] {
+        store.open(one, at(0)).await.unwrap();
+    }
+    for one in [&phone, &pad] {
+        store.subscribe(one, vec![topic_name("news")]).await.unwrap();
+    }
+    let log = LogId::Broadcast(tenant("acme"));
+    let wishes = Wishes { condition: Some(Condition::parse("'news' in topics").unwrap()), ..Wishes::default() };
+    assert_eq!(store.append(wishing(&log, 1, wishes)).await.unwrap().audience, Some(2));
+    assert_eq!(dismiss(&*store, &bob, 1, 5).await, 0, "who is not in the audience learns nothing");
+    assert_eq!((dismiss(&*store, &phone, 1, 5).await, dismiss(&*store, &pad, 1, 5).await), (1, 0));
+    assert_eq!(dismissals(&*store, &inbox("ann"), 5).await, [(1, DismissReason::Seen, vec![without("ann", "phone")])]);
+    store.cancel(&tenant("acme"), id(1), false, at(6)).await.unwrap();
+    drop(store);
+    let store = place.open(Limits::default());
+    assert_eq!(standing(&*store, &log, 6).await, [0; 0]);
+    assert_eq!(dismissals(&*store, &log, 6).await, [(1, DismissReason::Cancelled, Vec::new())]);
+    let told = read_all(&*store, &log, at(6)).await.entries.remove(0).aim.unwrap();
+    assert_eq!(told.audience.as_ref().map(DeviceSet::len), Some(2), "only those it was for are told");
+}
+
+pub(in crate::store) async fn a_topic_of_a_group_is_dismissed_too(place: &dyn Place) {
+    let store = place.open(Limits::default());
+    let (phone, pad) = (receiver("ann", "phone"), receiver("ann", "pad"));
+    for one in [&phone, &pad] {
+        store.open(one, at(0)).await.unwrap();
+    }
+    let groups = vec![(GroupName::new("staff").unwrap(), vec![topic_name("news")])];
+    store.set_groups(&tenant("acme"), &user("ann"), groups, 1, at(0)).await.unwrap();
+    store.append(push(&topic("news"), 1)).await.unwrap();
+    assert_eq!(dismiss(&*store, &phone, 1, 5).await, 1);
+    let follows = store.follows(&phone).await.unwrap();
+    let settled = follows.following.iter().find(|following| following.log == topic("news")).unwrap();
+    assert!(settled.cursor.settled.contains(1), "it is settled there");
+    assert_eq!(dismissals(&*store, &inbox("ann"), 5).await, [(1, DismissReason::Seen, vec![without("ann", "phone")])]);
 }
 
 pub(in crate::store) async fn what_is_over_is_not_dismissed_but_what_made_room_is(place: &dyn Place) {
