@@ -50,13 +50,13 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let some = |share, range: std::ops::Range<usize>| prop::option::weighted(share, range);
     let pushed = (
-        prop::bool::weighted(0.3),
+        prop::bool::weighted(0.2),
         prop::option::weighted(0.3, 0_u8..2),
         prop::bool::weighted(0.3),
         some(0.2, 0..2),
-        some(0.3, 0..5),
-        prop::option::weighted(0.3, 1_u64..60),
-        5_u64..200,
+        some(0.4, 0..4),
+        prop::option::weighted(0.4, 1_u64..30),
+        20_u64..200,
     );
     let pushed = pushed.prop_map(|(topic, key, any, exclude, replaces, delay, ttl)| {
         let any_of_user = any && !topic;
@@ -94,7 +94,7 @@ pub(in crate::store) async fn any_change_of_mind_matches_a_plain_model(place: &d
         });
         Ok(())
     };
-    let runner = || TestRunner::new(Config::with_cases(24)).run(&prop::collection::vec(step(), 1..60), run);
+    let runner = || TestRunner::new(Config::with_cases(24)).run(&prop::collection::vec(step(), 1..120), run);
     let outcome = thread::scope(|scope| scope.spawn(runner).join().unwrap());
     outcome.unwrap_or_else(|error| panic!("{error}"));
 }
