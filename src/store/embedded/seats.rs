@@ -204,6 +204,9 @@ impl Writer {
     /// Where a log ends; it is made if there is none, so that a place in it stays one of its present life. The caller
     /// sees to it that the log lives on.
     pub(super) fn head(&mut self, id: &LogId) -> Result<Offset, Error> {
+        if let Some(log) = read::log(&self.staged, id)? {
+            return Ok(log.head.last);
+        }
         let log = self.log_or_new(id)?;
         self.put_log(id, &log);
         Ok(log.head.last)
