@@ -91,6 +91,18 @@ pub(in crate::store) async fn journals_and_tenants_are_apart(place: &dyn Place) 
         };
         assert!(page.events.iter().all(|(_, event)| fits(event)));
     }
+    // In turns, and as few batches as may be.
+    let names = ["a", "b", "c"];
+    let in_turns = (0..60).map(|turn| store.note(&tenant(names[turn % 3]), vec![coming("phone", turn as u64)]));
+    for answer in in_turns.collect::<Vec<_>>() {
+        answer.await.unwrap();
+    }
+    for (first, name) in names.into_iter().enumerate() {
+        let page = store.journal(&tenant(name), Journal::Presence, 0, 99).await.unwrap();
+        let expected = (1_u64..).zip((first as u64..60).step_by(3));
+        let expected = expected.map(|(at, turn)| (at, Event::Presence(coming("phone", turn)))).collect::<Vec<_>>();
+        assert_eq!(page.events, expected);
+    }
 }
 
 pub(in crate::store) async fn old_events_go_and_positions_never_begin_again(place: &dyn Place) {

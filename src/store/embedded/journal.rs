@@ -33,8 +33,12 @@ const TRIM_MAX: usize = 128;
 
 /// What a batch adds to journals.
 pub(super) struct Journals {
-    /// By tenant and journal.
-    added: HashMap<TenantId, [Added; 3]>,
+    /// By tenant, and there by journal.
+    added: Vec<(TenantId, [Added; 3])>,
+    /// Where each tenant is among them.
+    places: HashMap<TenantId, usize>,
+    /// Where the last event went: mostly the next one goes there too, which spares looking it up.
+    last: usize,
     /// How far journals are that were written lately.
     reach: Recent<Reach>,
 }
@@ -75,7 +79,7 @@ impl Added {
 impl Journals {
     /// Nothing is added yet.
     pub(super) fn new() -> Self {
-        Self { added: HashMap::new(), reach: Recent::new(RECENT_MAX) }
+        Self { added: Vec::new(), places: HashMap::new(), last: 0, reach: Recent::new(RECENT_MAX) }
     }
 
     /// Adds an event to a journal.
@@ -96,15 +100,18 @@ impl Journals {
     }
 
     fn to(&mut self, tenant: &TenantId, journal: Journal) -> &mut Added {
-        if !self.added.contains_key(tenant) {
-            self.added.insert(tenant.clone(), Default::default());
+        if self.added.get(self.last).is_none_or(|(last, _)| last != tenant) {
+            self.last = self.places.get(tenant).copied().unwrap_or(self.added.len());
         }
-        let at = ALL.iter().position(|one| *one == journal).unwrap_or_default();
-        // It was made above.
-        &mut self.added.entry(tenant.clone()).or_default()[at]
+        if self.last == self.added.len() {
+            self.places.insert(tenant.clone(), self.last);
+            self.added.push((tenant.clone(), Default::default()));
+        }
+        &mut self.added[self.last].1[journal as usize]
     }
 }
 
+/// In the order in which they are declared.
 const ALL: [Journal; 3] = [Journal::Receipts, Journal::Presence, Journal::HandOffs];
 
 impl Writer {
@@ -119,6 +126,8 @@ impl Writer {
     /// Stages what the batch adds to journals; answers with those that it adds to.
     pub(super) fn stage_journals(&mut self) -> Result<Vec<(TenantId, Journal)>, Error> {
         let mut noted = Vec::new();
+        self.journals.places.clear();
+        self.journals.last = 0;
         for (tenant, added) in mem::take(&mut self.journals.added) {
             for (journal, mut added) in ALL.into_iter().zip(added) {
                 added.close();
