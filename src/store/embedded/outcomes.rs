@@ -16,12 +16,12 @@ use crate::store::Error;
 /// tenth of a second on a busy node, so that an ack mostly finds its message. One takes about 500 bytes.
 const RECENT_MAX: usize = 8_192;
 
-/// Message records that the writing thread has at hand.
+/// Message records that the writing thread has at hand. Boxed: they are large, and go from map to map with each batch.
 pub(super) struct Outcomes {
     /// Changed by this batch, by key.
-    touched: HashMap<Vec<u8>, Message>,
+    touched: HashMap<Vec<u8>, Box<Message>>,
     /// As they are on disk.
-    recent: Recent<Message>,
+    recent: Recent<Box<Message>>,
 }
 
 impl Outcomes {
@@ -38,13 +38,13 @@ impl Outcomes {
         id: MessageId,
     ) -> Result<Option<&mut Message>, Error> {
         Ok(match self.touched.entry(key::message(tenant, id)) {
-            hash_map::Entry::Occupied(known) => Some(known.into_mut()),
+            hash_map::Entry::Occupied(known) => Some(&mut **known.into_mut()),
             hash_map::Entry::Vacant(place) => {
                 let message = match self.recent.take(place.key()) {
                     Some(message) => Some(message),
-                    None => read(staged, place.key(), tenant, id)?,
+                    None => read(staged, place.key(), tenant, id)?.map(Box::new),
                 };
-                message.map(|message| place.insert(message))
+                message.map(|message| &mut **place.insert(message))
             }
         })
     }
@@ -53,14 +53,14 @@ impl Outcomes {
     pub(super) fn look(&self, staged: &Staged, tenant: &TenantId, id: MessageId) -> Result<Option<Message>, Error> {
         let key = key::message(tenant, id);
         match self.touched.get(&key).or_else(|| self.recent.peek(&key)) {
-            Some(message) => Ok(Some(message.clone())),
+            Some(message) => Ok(Some(Message::clone(message))),
             None => read(staged, &key, tenant, id),
         }
     }
 
     /// Sets the record of a message.
     pub(super) fn put(&mut self, message: Message) {
-        self.touched.insert(message.key(), message);
+        self.touched.insert(message.key(), Box::new(message));
     }
 
     /// Removes the record of a message.
