@@ -17,6 +17,7 @@ pub mod people;
 pub mod presence;
 pub mod push;
 mod sessions;
+pub mod timeline;
 pub mod upkeep;
 pub mod webhooks;
 

@@ -21,8 +21,8 @@ pub struct Hooked {
 }
 
 impl Node {
-    /// Sets a webhook; gives it, and its secret as text: the given one, or one that was made for it. What was to be posted
-    /// to an older one of its kind is not posted any more.
+    /// Sets a webhook; gives it, and its secret as text: the given one, or one that was made for it. A new one
+    /// begins with what happens from now on; one that is changed goes on where the older one was.
     ///
     /// # Errors
     /// [`Code::InvalidOption`] for a URL or a secret that is none, or the store's fault.

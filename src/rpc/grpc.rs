@@ -11,7 +11,7 @@ use crate::model::fault::{Code, Fault};
 use crate::rpc::call::{Call, refusal, tenant};
 use crate::rpc::intake::Intake;
 use crate::rpc::stream::{Answers, Ask, Pushes};
-use crate::rpc::{fault, grpc_answer, many_users};
+use crate::rpc::{fault, grpc_answer, many_users, timeline};
 use crate::wire::pb;
 use crate::wire::pb::backend_server::{Backend, BackendServer};
 
@@ -32,6 +32,7 @@ pub(super) fn router(intake: Intake) -> Router<Intake> {
         .route("/pushline.v1.Backend/Push", post(push))
         .route("/pushline.v1.Backend/GetMessage", post(unary))
         .route("/pushline.v1.Backend/Cancel", post(unary))
+        .route("/pushline.v1.Backend/GetTimeline", post(unary))
         .route("/pushline.v1.Backend/PushStream", post(push_stream))
         .with_state(methods(push_bytes_max))
         .merge(users)
@@ -117,9 +118,11 @@ impl Backend for Service {
 
     async fn get_timeline(
         &self,
-        _request: tonic::Request<pb::GetTimelineRequest>,
+        request: tonic::Request<pb::GetTimelineRequest>,
     ) -> Result<tonic::Response<pb::GetTimelineResponse>, tonic::Status> {
-        Err(fault::to_status(&not_yet()))
+        let tenant = tenant(&request)?;
+        let found = timeline::message(&self.intake, &tenant, request.get_ref()).await;
+        found.map(tonic::Response::new).map_err(|fault| fault::to_status(&fault))
     }
 
     async fn get_message(
@@ -132,10 +135,6 @@ impl Backend for Service {
             found.and_then(|(id, record)| grpc_answer::record(id, record)).map_err(|fault| fault::to_status(&fault))?;
         Ok(tonic::Response::new(record))
     }
-}
-
-fn not_yet() -> Fault {
-    Fault::new(Code::UnknownMethod, "not built yet")
 }
 
 /// Longest message: the largest payload, and all that may stand beside it, which is 68 KiB at most.

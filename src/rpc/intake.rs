@@ -121,7 +121,8 @@ impl Intake {
     }
 }
 
-fn message_id(text: &str) -> Result<MessageId, Fault> {
+/// Reads a message id.
+pub(super) fn message_id(text: &str) -> Result<MessageId, Fault> {
     let words = "the id is not a message id, which is a UUID as the push's answer gave it";
     MessageId::parse(text).ok_or_else(|| Fault::new(Code::Malformed, words))
 }

@@ -25,6 +25,7 @@ mod members;
 mod names;
 mod query;
 mod stream;
+mod timeline;
 mod users;
 
 use std::io;
@@ -240,6 +241,7 @@ fn router(intake: Intake) -> Router {
         .merge(audience_grpc::router(intake.clone()))
         .merge(audience_http::router(intake.clone()))
         .merge(events::router(intake.clone()))
+        .merge(timeline::router())
         .merge(health::router(intake.clone()))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)

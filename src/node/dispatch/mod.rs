@@ -102,11 +102,13 @@ impl Node {
         let mut couriers: HashMap<(TenantId, Kind), JoinHandle<()>> = HashMap::new();
         while !self.ended.is_cancelled() {
             let set = std::mem::take(&mut self.desk.notes().set);
+            // They end before it is read how far they came.
+            let over = couriers.extract_if(|key, task| set.contains(key) || task.is_finished());
+            end(over.map(|(_, task)| task).collect()).await;
             match self.store.webhooks().await {
                 Ok(webhooks) => {
                     let known: HashSet<_> = webhooks.iter().map(|(tenant, kind, ..)| (tenant.clone(), *kind)).collect();
-                    let over = couriers
-                        .extract_if(|key, task| !known.contains(key) || set.contains(key) || task.is_finished());
+                    let over = couriers.extract_if(|key, _| !known.contains(key));
                     end(over.map(|(_, task)| task).collect()).await;
                     for (tenant, kind, webhook, position) in webhooks {
                         let key = (tenant.clone(), kind);

@@ -10,7 +10,7 @@ use crate::rpc::intake::Intake;
 use crate::rpc::query::Query;
 
 /// Checks the key of a request that has no body, and drops what comes all the same.
-pub(super) async fn bare(intake: &Intake, request: Request) -> Result<(TenantId, Parts), Fault> {
+pub(in crate::rpc) async fn bare(intake: &Intake, request: Request) -> Result<(TenantId, Parts), Fault> {
     let (parts, body) = request.into_parts();
     let (tenant, _) = intake.read(&parts.headers, body, BODY_OF_GET_BYTES_MAX, Code::RequestTooLarge).await?;
     Ok((tenant, parts))
@@ -20,6 +20,15 @@ pub(super) async fn bare(intake: &Intake, request: Request) -> Result<(TenantId,
 pub(super) fn number(query: &mut Query, name: &str) -> Result<Option<u64>, Fault> {
     let refuse = |_| Fault::new(Code::Malformed, format!("?{name} must be a whole number"));
     query.text(name).map(|text| text.parse().map_err(refuse)).transpose()
+}
+
+/// Whether new events are wanted as they come; so it is unless the query says false.
+pub(super) fn follow(query: &mut Query) -> Result<bool, Fault> {
+    match query.text("follow").as_deref() {
+        None | Some("" | "true") => Ok(true),
+        Some("false") => Ok(false),
+        Some(_) => Err(Fault::new(Code::Malformed, "?follow must be true or false")),
+    }
 }
 
 /// A message id; `None` for an empty text.
@@ -37,7 +46,7 @@ pub(super) fn tag(text: &str) -> Result<Option<Tag>, Fault> {
 }
 
 /// A user; `None` for an empty text.
-pub(super) fn user(text: &str) -> Result<Option<UserId>, Fault> {
+pub(in crate::rpc) fn user(text: &str) -> Result<Option<UserId>, Fault> {
     name("user", text, UserId::new)
 }
 

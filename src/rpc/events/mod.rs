@@ -1,7 +1,7 @@
 //! What became of messages and who is online, for backends: the service `pushline.v1.Receipts` and its JSON twin. It
 //! checks and translates; what is told is the node's.
 
-mod ask;
+pub(super) mod ask;
 mod live;
 mod presence;
 mod receipts;

@@ -101,7 +101,7 @@ async fn events(State(intake): State<Intake>, request: Request) -> Response {
         let mut query = Query::read(&parts.uri, &["after", "user", "follow"])?;
         let after = sse::begin_after(&parts, ask::number(&mut query, "after")?)?;
         let wanted = Wanted { user: ask::user(&query.text("user").unwrap_or_default())?, ..Wanted::default() };
-        let follow = query.text("follow").is_none_or(|follow| follow != "false");
+        let follow = ask::follow(&mut query)?;
         sse::respond(&intake, &tenant, (Journal::Presence, "events"), wanted, (after, follow)).await
     };
     answered.await.unwrap_or_else(|fault| to_response(&fault))

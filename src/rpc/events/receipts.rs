@@ -49,7 +49,7 @@ async fn receipts(State(intake): State<Intake>, request: Request) -> Response {
         let after = sse::begin_after(&parts, ask::number(&mut query, "after")?)?;
         let message = query.text("message").unwrap_or_default();
         let wanted = wanted(&message, &query.text("tag").unwrap_or_default())?;
-        let follow = query.text("follow").is_none_or(|follow| follow != "false");
+        let follow = ask::follow(&mut query)?;
         sse::respond(&intake, &tenant, (Journal::Receipts, "receipts"), wanted, (after, follow)).await
     };
     answered.await.unwrap_or_else(|fault| to_response(&fault))
