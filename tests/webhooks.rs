@@ -187,3 +187,113 @@ async fn what_is_no_webhook_is_refused() {
     let (_, others) = call("GET", gateway.backend, "/v1/webhooks", &gateway.other_key, None).await;
     assert_eq!(others["webhooks"], json!([]), "tenants are apart");
 }
+
+fn with_fallback(mut request: pushline::wire::pb::PushRequest) -> pushline::wire::pb::PushRequest {
+    request.fallback_after_seconds = Some(1);
+    request.content_type = "text/plain".into();
+    request
+}
+
+/// Waits until the receipts of a message have one of these words; gives it.
+async fn receipt(gateway: &Gateway, id: &str, what: &str) -> Value {
+    let path = format!("/v1/receipts?after=0&message={id}");
+    let mut events = support::sse::Events::open(gateway.backend, &path, &gateway.key, None).await;
+    events.until(|event| event["what"] == what).await.pop().expect("a receipt")
+}
+
+/// P4.8: what the long connection could not bring is handed to another channel, once, and its result is known.
+#[tokio::test]
+async fn p4_8_a_message_that_is_not_acked_in_time_is_handed_off_once_for_each_device() {
+    let (mut gateway, receiver) = (gateway().await, Receiver::start().await);
+    let secret = set(&gateway, "fallback", &receiver.url("/bridge")).await;
+    let mut backend = backend(&gateway).await;
+    for device in ["a.phone", "tablet", "watch"] {
+        soon("its end", gateway.client("mia", device).await.close()).await.expect("a clean end");
+    }
+    // Three devices: one acks in time, one is taken over with an outcome, one is refused.
+    let mut watch = gateway.client("mia", "watch").await;
+    let took = |outcome: &str| (200, Vec::new(), json!({ "outcome": outcome }).to_string().into_bytes());
+    let id = push(&mut backend, with_fallback(to_user("mia", "hello"))).await;
+    support::next(&mut watch).await.ack();
+    receiver.reply([took("sent by mail"), status(410)]);
+    let done = async {
+        loop {
+            let path = format!("/v1/messages/{id}/timeline");
+            let (_, told) = call("GET", gateway.backend, &path, &gateway.key, None).await;
+            let words = told["events"].as_array().expect("a list").iter().map(|event| event["what"].clone());
+            let words: Vec<_> = words.collect();
+            if words.contains(&json!("handed_off")) && words.contains(&json!("hand_off_failed")) {
+                return told;
+            }
+        }
+    };
+    let told = soon("both results", done).await;
+    let results: Vec<_> = told["events"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|event| {
+            let what = event["what"].as_str().filter(|what| what.starts_with("hand"))?;
+            Some(format!("{what} {}", event["reason"].as_str().unwrap_or("-")))
+        })
+        .collect();
+    assert!(results.contains(&"handed_off sent by mail".to_owned()), "{told}");
+    assert!(results.contains(&"hand_off_failed status 410".to_owned()), "{told}");
+    assert_eq!(receipt(&gateway, &id, "handed_off").await["reason"], "sent by mail");
+
+    let received = receiver.received();
+    assert!(
+        received.iter().all(|request| request.path == "/bridge" && request.is_signed_with(&secret)),
+        "{received:?}"
+    );
+    let mut posted: Vec<_> = received
+        .iter()
+        .map(|request| {
+            let body = request.json();
+            assert_eq!(
+                (&body["type"], &body["tenant"], &body["user"]),
+                (&json!("fallback"), &json!("default"), &json!("mia"))
+            );
+            assert_eq!((&body["message"]["id"], &body["message"]["content"]["payload"]), (&json!(id), &json!("hello")));
+            (body["device"].as_str().expect("a device").to_owned(), request.header("webhook-id").to_owned())
+        })
+        .collect();
+    posted.sort();
+    assert_eq!(posted, [("a.phone".into(), format!("{id}-a%2Ephone")), ("tablet".to_owned(), format!("{id}-tablet"))]);
+
+    // Nothing is handed off again after a restart, and a user without a device is handed off as a whole.
+    gateway.restart().await;
+    let mut backend = self::backend(&gateway).await;
+    let id = push(&mut backend, with_fallback(to_user("nobody", "anyone?"))).await;
+    let received = receiver.until("the hand-off", |received| received.len() > 2).await;
+    assert_eq!(
+        (received.len(), &received[2].json()["device"], received[2].header("webhook-id")),
+        (3, &Value::Null, &*format!("{id}-"))
+    );
+    assert_eq!(receipt(&gateway, &id, "handed_off").await["reason"], "accepted");
+}
+
+#[tokio::test]
+async fn a_late_ack_or_the_end_of_the_message_stops_its_hand_off() {
+    let (gateway, receiver) = (gateway().await, Receiver::start().await);
+    set(&gateway, "fallback", &receiver.url("/")).await;
+    receiver.always(Some(status(503)));
+    let mut backend = backend(&gateway).await;
+    soon("its end", gateway.client("mia", "phone").await.close()).await.expect("a clean end");
+    let acked = push(&mut backend, with_fallback(to_user("mia", "one"))).await;
+    let over = push(&mut backend, with_fallback(to_user("mia", "two"))).await;
+    let tried = |id: String| {
+        move |received: &[Received]| {
+            received.iter().filter(|request| request.json()["message"]["id"] == *id).count() >= 2
+        }
+    };
+    receiver.until("tries of the first", tried(acked.clone())).await;
+    receiver.until("tries of the second", tried(over.clone())).await;
+    let (status, _) = call("DELETE", gateway.backend, &format!("/v1/messages/{over}"), &gateway.key, None).await;
+    assert_eq!(status, 200);
+    let mut phone = gateway.client("mia", "phone").await;
+    support::next(&mut phone).await.ack();
+    let before = "; before: answered with status 503";
+    assert_eq!(receipt(&gateway, &acked, "hand_off_failed").await["reason"], format!("acked in time{before}"));
+    assert_eq!(receipt(&gateway, &over, "hand_off_failed").await["reason"], format!("over{before}"));
+}
