@@ -218,3 +218,13 @@ fn without_idleness_nobody_is_looked_at() {
     assert_eq!(said(&mut roll, 1_000_000).len(), 2);
     assert_eq!(roll.urgency(), Urgency::At(Moment::NEVER));
 }
+
+/// What the board holds for a device, which its documentation states: the line behind an `Arc` with its two counts, its
+/// places in two trees that are filled by two thirds, and the session's own hold.
+#[test]
+fn a_device_online_costs_about_two_hundred_bytes() {
+    let trees = (size_of::<usize>() + size_of::<((u64, u64), usize)>()) * 3 / 2;
+    let bytes =
+        size_of::<super::Line>() + 2 * size_of::<usize>() + trees + size_of::<crate::node::presence::Attendee>();
+    assert!((100..=220).contains(&bytes), "{bytes} bytes");
+}
