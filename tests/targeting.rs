@@ -5,80 +5,14 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use pushline::wire::device::Method;
 use pushline::wire::pb;
 use pushline::wire::pb::get_audience_request::Of;
 use serde_json::json;
-use support::device::{Device, Pushes};
+use support::listener::{END, Listener, text};
 use support::{
     Audience, Backend, Gateway, audience, backend, push, soon, to_any_of_user, to_condition, to_device, to_topic,
     to_user, word,
 };
-
-/// A device that listens.
-struct Listener {
-    name: String,
-    device: Device,
-    pushes: Pushes,
-    topics: Vec<String>,
-}
-
-impl Listener {
-    async fn open(gateway: &Gateway, user: &str, device: &str, attributes: &[(&str, &str)]) -> Self {
-        let mut connection = Device::connect(gateway.devices, &gateway.ca).await;
-        let attributes = attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let token = gateway.token(user, device);
-        let request = pb::OpenRequest { token, attributes: attributes.collect(), ..Default::default() };
-        let (_, response) = connection.send(Method::Open, &request).await;
-        let mut pushes = Pushes::new(response.into_body());
-        let Some(pb::open_response::Frame::Welcome(welcome)) = pushes.next().await else { panic!("no welcome") };
-        Self { name: format!("{user}/{device}"), device: connection, pushes, topics: welcome.topics }
-    }
-
-    async fn subscribe(&mut self, topic: &str) {
-        let request = pb::SubscribeRequest { topics: vec![topic.into()] };
-        let (_, _, trailers) = self.device.call(Method::Subscribe, &request).await;
-        assert_eq!(trailers["grpc-status"], "0");
-        self.topics.push(topic.into());
-    }
-
-    /// The next push, acked.
-    async fn push(&mut self) -> pb::Push {
-        let push = self.pushes.push().await;
-        self.ack(push.seq).await;
-        push
-    }
-
-    async fn ack(&mut self, seq: u64) {
-        let request = pb::AckRequest { acked: vec![pb::SeqRange { from: seq, upto: seq }], ..Default::default() };
-        let (_, _, trailers) = self.device.call(Method::Ack, &request).await;
-        assert_eq!(trailers["grpc-status"], "0");
-    }
-
-    async fn text(&mut self) -> String {
-        text(&self.push().await)
-    }
-
-    /// What came before the ends of so many logs, sorted: the logs' own orders are tested elsewhere.
-    async fn received(&mut self, mut ends: usize) -> Vec<String> {
-        let mut texts = Vec::new();
-        while ends > 0 {
-            match self.text().await {
-                end if end == END => ends -= 1,
-                other => texts.push(other),
-            }
-        }
-        texts.sort();
-        texts
-    }
-}
-
-/// The last push of a log in a test: what was to come before it has come.
-const END: &str = "end";
-
-fn text(push: &pb::Push) -> String {
-    String::from_utf8(push.payload.to_vec()).expect("text")
-}
 
 fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
