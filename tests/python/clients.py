@@ -8,7 +8,7 @@ import uuid
 import grpc
 
 from gateway import SOON
-from stubs import backend_pb2, backend_pb2_grpc, device_pb2, device_pb2_grpc
+from stubs import audience_pb2, audience_pb2_grpc, backend_pb2, backend_pb2_grpc, device_pb2, device_pb2_grpc
 
 # grpcio shares one connection among channels with equal options. One HTTP/2 connection is one session here, so each
 # device has a pool of its own: one channel, one connection.
@@ -149,6 +149,7 @@ class Backend:
     def __init__(self, gateway, key=None, options=()):
         self.channel = grpc.insecure_channel(gateway.backend, [OWN_CONNECTION, NO_PROXY, *options])
         self.stub = backend_pb2_grpc.BackendStub(self.channel)
+        self.people = audience_pb2_grpc.AudienceStub(self.channel)
         self.key = (("authorization", f"Bearer {gateway.api_key if key is None else key}"),)
 
     def push(self, target="ada", payload=b"", **fields):
@@ -170,6 +171,21 @@ class Backend:
     def message(self, id):
         """What is known of a message."""
         return self.stub.GetMessage(backend_pb2.GetMessageRequest(id=id), metadata=self.key, timeout=SOON)
+
+    def ask(self, method, request):
+        """Calls a method of the audience service with a message that belongs to it."""
+        return getattr(self.people, method)(request, metadata=self.key, timeout=SOON)
+
+    def change_members(self, changes) -> list:
+        """Changes members on one stream: (group, add, remove) each; returns the answers in their order."""
+        requests = (
+            audience_pb2.ChangeMembersRequest(group=group, add=add, remove=remove) for group, add, remove in changes
+        )
+        return list(self.people.ChangeMembers(requests, metadata=self.key, timeout=3 * SOON))
+
+    def cancel(self, id, silently=False):
+        """Takes a message back."""
+        return self.stub.Cancel(backend_pb2.CancelRequest(id=id, silently=silently), metadata=self.key, timeout=SOON)
 
     def outcome(self, id, device="phone"):
         """What became of a message on one device."""

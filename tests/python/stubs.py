@@ -28,4 +28,5 @@ def _generate() -> str:
 
 sys.path.insert(0, _generate())
 
-from pushline.v1 import backend_pb2, backend_pb2_grpc, device_pb2, device_pb2_grpc  # noqa: E402, F401
+from pushline.v1 import audience_pb2, audience_pb2_grpc, backend_pb2, backend_pb2_grpc  # noqa: E402, F401
+from pushline.v1 import device_pb2, device_pb2_grpc  # noqa: E402, F401

@@ -14,6 +14,22 @@ BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 COMMANDS = [text for language, text in BLOCKS if language == "sh"]
 
 
+QUESTION, TAKE_BACK = ("-s \"$GATEWAY/v1/messages/",), ("-X DELETE", "/v1/messages/")
+
+# What the document tells about people and topics, in its order.
+PEOPLE = [
+    ("/v1/push/users",),
+    ("/v1/groups/beta\"",),
+    ("/v1/groups/beta/members\"",),
+    ("/v1/members/stream",),
+    ("/v1/groups/beta/members?",),
+    ("/v1/users/alice/groups",),
+    ("/v1/users/alice/quiet-hours",),
+    ("/v1/topics/scores",),
+    ("/v1/audience",),
+]
+
+
 @pytest.fixture
 def shell(gateway):
     """Runs a command with the variables that the document names."""
@@ -36,7 +52,7 @@ def command(*words) -> str:
 
 def test_every_command_of_the_document_is_run_here():
     """A new example needs a test."""
-    tested = [("/v1/push\"",), ("/v1/push/stream",), ("/v1/messages/",), ("/readyz",)]
+    tested = [("/v1/push\"",), ("/v1/push/stream",), QUESTION, TAKE_BACK, ("/readyz",), *PEOPLE]
     assert sorted(COMMANDS) == sorted(command(*words) for words in tested)
 
 
@@ -57,12 +73,43 @@ def test_the_push_and_the_question_of_the_document(shell, device):
     again = shell(command("/v1/push\"")).replace("\r", "")
     assert again.startswith("HTTP/1.1 200 OK") and json.loads(again.partition("\n\n")[2])["duplicate"] is True
 
-    question = command("/v1/messages/")
+    question = command(*QUESTION)
     known = json.loads(shell(re.sub(r"(/v1/messages/)[0-9a-f-]{36}", rf"\g<1>{made['id']}", question)))
     shown = next(json.loads(text) for language, text in BLOCKS if language == "json" and '"devices"' in text)
     assert sorted(known) == sorted(shown)
     assert known["content"] == shown["content"]
     assert known["state"] == "stored"
+    assert sorted(known["counts"]) == sorted(shown["counts"])
+
+    taken = json.loads(shell(re.sub(r"(/v1/messages/)[0-9a-f-]{36}", rf"\g<1>{made['id']}", command(*TAKE_BACK))))
+    assert taken == documented_after(command(*TAKE_BACK))
+
+
+def documented_after(text):
+    """The JSON that the document shows next to a command."""
+    return json.loads(re.match(r"\s*```json\n(.*?)^```$", TEXT.partition(text + "```")[2], re.MULTILINE | re.DOTALL)[1])
+
+
+def test_people_and_topics_of_the_document(shell):
+    """Typed one after the other, the examples answer as the document shows."""
+    users, made, members, stream, page, groups, quiet, scores, audience = [shell(command(*words)) for words in PEOPLE]
+    outcomes = json.loads(users)["outcomes"]
+    assert [outcome["user"] for outcome in outcomes] == ["bob", "no user", "carol"]
+    assert [outcome.get("error", {}).get("errno") for outcome in outcomes] == [None, 103, None]
+    made = json.loads(made)
+    assert {**made, "created_at_ms": 0} == {**documented_after(command(*PEOPLE[1])), "created_at_ms": 0}
+    assert json.loads(members) == documented_after(command(*PEOPLE[2]))
+    first, second = (json.loads(line) for line in stream.splitlines())
+    assert first == {"added": 2, "members": 4, "named": 2, "removed": 0}
+    assert (second["error"]["error"], second["named"], second["added"]) == ("invalid_name", 3, 2)
+    assert json.loads(page) == documented_after(command(*PEOPLE[4]))
+    assert json.loads(groups) == documented_after(command(*PEOPLE[5]))
+    assert json.loads(quiet)["quiet_hours"] == {"from": "22:00", "to": "07:00", "time_zone": "Europe/Berlin"}
+    assert json.loads(scores) == documented_after(command(*PEOPLE[7]))
+    seen, shown = json.loads(audience), documented_after(command(*PEOPLE[8]))
+    assert sorted(seen) == sorted(shown)
+    assert (seen["count"], seen["users"], seen["online"]) == (shown["count"], shown["users"], shown["online"])
+    assert [sorted(line) for line in seen["page"]] == [sorted(line) for line in shown["page"]]
 
 
 def test_the_stream_of_the_document(shell):

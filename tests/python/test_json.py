@@ -200,7 +200,7 @@ BAD = [
     (b'{"target": {"user": "ada"}, "content_type": "a\\nb"}', 400, 104, "invalid_option"),
     (b'{"target": {"user": "ada"}, "attributes": {"a b": ""}}', 400, 105, "invalid_attributes"),
     (b'{"target": {"user": "ada"}, "payload": "' + b"x" * 65_537 + b'"}', 413, 106, "payload_too_large"),
-    (b'{"target": {"user": "ada"}, "payload": "' + b"x" * 800_000 + b'"}', 413, 109, "request_too_large"),
+    (b'{"target": {"user": "ada"}, "payload": "' + b"x" * 1_000_000 + b'"}', 413, 109, "request_too_large"),
 ]
 
 
