@@ -266,7 +266,7 @@ fn print(accepted: &pb::PushResponse, output: Output) -> io::Result<()> {
         return output.words(&format!("  online    handed to {handed}, stored nowhere"));
     }
     if accepted.send_at_ms > 0 {
-        let wait = moment::span(accepted.send_at_ms.saturating_sub(accepted.accepted_at_ms));
+        let wait = moment::span(whole_seconds_up(accepted.send_at_ms.saturating_sub(accepted.accepted_at_ms)));
         output.words(&format!("  sent at   {} {DIM}(after {wait}){DIM:#}", moment::second(accepted.send_at_ms)))?;
     }
     if accepted.offset > 0 {
@@ -278,9 +278,14 @@ fn print(accepted: &pb::PushResponse, output: Output) -> io::Result<()> {
         output.words(&format!("  audience  {}", counted(audience, "receiver")))?;
     }
     let from = accepted.send_at_ms.max(accepted.accepted_at_ms);
-    let life = accepted.expires_at_ms.saturating_sub(from).div_ceil(1000) * 1000;
+    let life = whole_seconds_up(accepted.expires_at_ms.saturating_sub(from));
     let (expires, life) = (moment::second(accepted.expires_at_ms), moment::span(life));
     output.words(&format!("  expires   {expires} {DIM}(after {life}){DIM:#}"))
+}
+
+/// Milliseconds, less the part of a second that the way of the push took.
+const fn whole_seconds_up(millis: u64) -> u64 {
+    millis.div_ceil(1000) * 1000
 }
 
 /// The most that a gateway can be set to take: what is larger is not worth reading whole.
