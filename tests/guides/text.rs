@@ -113,13 +113,19 @@ fn mask_word(word: &str) -> String {
     for id in uuids(word) {
         masked = masked.replace(&id, "ID");
     }
+    if let Some(from) = masked.find("whsec_") {
+        let is_secret = |c: char| c.is_ascii_alphanumeric() || "_+/=".contains(c);
+        let upto = masked[from..].find(|c| !is_secret(c)).map_or(masked.len(), |length| from + length);
+        masked.replace_range(from..upto, "SECRET");
+    }
     let parts = parts(&masked).into_iter().map(|part| {
-        let is_number = part.bytes().all(|byte| byte.is_ascii_digit());
+        let is_large = |part: &str| part.len() >= 12 && part.bytes().all(|byte| byte.is_ascii_digit());
         match part {
-            part if is_number && part.len() >= 12 => "LARGE",
+            part if is_large(part) => "LARGE",
+            // Behind the name of a member.
+            part if part.strip_prefix(':').is_some_and(is_large) => ":LARGE",
             part if has_form(part, &["0000-00-00T00:00:00.000Z", "0000-00-00T00:00:00Z"]) => "TIME",
             part if has_form(part, &["0000-00-00"]) => "DAY",
-            part if part.starts_with("whsec_") => "SECRET",
             part if is_span(part) => "SPAN",
             part => part,
         }
@@ -195,7 +201,7 @@ mod tests {
         assert_eq!(masked(&format!("  id   {ONE}  x")), "id ID x");
         assert_eq!(masked("at 2026-11-22T05:56:06.373Z (after 1s 20ms)"), "at TIME (after SPAN)");
         assert_eq!(masked("2026-11-22 05:00  12:30"), "TIME 12:30");
-        assert_eq!(masked("+12ms acked whsec_abc+/="), "+SPAN acked SECRET+/=");
+        assert_eq!(masked("+12ms acked \"whsec_abc+/=\","), "+SPAN acked \"SECRET\",");
         assert_eq!(masked("{\"at_ms\":1795302966373,\"n\":12}"), "{\"at_ms\":LARGE,\"n\":12}");
         assert_eq!(masked("22:00 to 07:00, 5 of 10"), "22:00 to 07:00, 5 of 10");
     }
