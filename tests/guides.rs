@@ -24,7 +24,7 @@ async fn check(name: &str) {
     .await;
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name);
     let source = std::fs::read_to_string(&path).expect("the page is there");
-    let mut shell = shell::Shell::new(&gateway);
+    let mut shell = shell::Shell::new(&gateway).await;
     let written = page::run(&page::blocks(&source), &source, &mut shell).await;
     if page::writes() {
         std::fs::write(&path, written).expect("the page can be written");
@@ -34,4 +34,9 @@ async fn check(name: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_examples_of_targeting_are_what_happens() {
     check("targeting.md").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_examples_of_receipts_are_what_happens() {
+    check("receipts.md").await;
 }

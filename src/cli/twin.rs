@@ -198,7 +198,7 @@ pub(super) fn timeline(timeline: &pb::GetTimelineResponse) -> Value {
             "device": device.device,
             "standing": device.standing,
             "since_ms": time(device.since_ms),
-            "reason": text(&device.reason),
+            "reason": device.reason,
             "attempts": device.attempts,
             "online": device.online,
         })

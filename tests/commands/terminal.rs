@@ -1,6 +1,7 @@
 //! A terminal in which commands are typed, and the HTTP/JSON twin beside it.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -15,7 +16,7 @@ use super::support::{Gateway, soon};
 pub(crate) struct Terminal {
     folder: TempDir,
     environment: Vec<(&'static str, String)>,
-    address: std::net::SocketAddr,
+    address: SocketAddr,
     key: String,
 }
 
@@ -29,14 +30,17 @@ pub(crate) struct Ran {
 
 impl Terminal {
     pub(crate) fn new(gateway: &Gateway) -> Self {
-        let environment = vec![
-            ("PUSHLINE_KEY", gateway.key.clone()),
-            ("PUSHLINE_BACKEND", format!("http://{}", gateway.backend)),
-            ("PUSHLINE_GATEWAY", gateway.devices.to_string()),
-        ];
+        let mut terminal = Self::of(&gateway.key, &format!("http://{}", gateway.backend), gateway.backend);
+        terminal.environment.push(("PUSHLINE_GATEWAY", gateway.devices.to_string()));
+        std::fs::write(terminal.folder().join("ca.pem"), &gateway.ca).expect("a file");
+        terminal
+    }
+
+    /// Whose commands reach the gateway at a URL of their own.
+    pub(crate) fn of(key: &str, url: &str, address: SocketAddr) -> Self {
+        let environment = vec![("PUSHLINE_KEY", key.to_owned()), ("PUSHLINE_BACKEND", url.to_owned())];
         let folder = TempDir::new().expect("a temporary folder");
-        std::fs::write(folder.path().join("ca.pem"), &gateway.ca).expect("a file");
-        Self { folder, environment, address: gateway.backend, key: gateway.key.clone() }
+        Self { folder, environment, address, key: key.to_owned() }
     }
 
     /// Where commands run.

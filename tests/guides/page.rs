@@ -98,8 +98,9 @@ async fn foreground(block: &Block, answer: Option<&Block>, shell: &mut Shell, id
     let command = ids.known_in(&block.text);
     let clock = pushline::model::clock::Clock::new();
     let begun = clock.now().moment;
-    if writes() {
-        tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+    if writes() && is_question(&block.text) {
+        // What is asked for may be under way, and nobody knows yet how the answer is to be.
+        tokio::time::sleep(std::time::Duration::from_millis(2_500)).await;
     }
     loop {
         let (succeeded, printed) = shell.run(&command).await;
@@ -145,14 +146,13 @@ fn compare(answer: &Block, printed: &str, ids: &mut Ids) -> Result<(), String> {
     }
 }
 
-/// JSON that is too long for a line, on several.
+/// JSON that is too long for a line, on several; many objects stay as they are, one a line.
 fn laid_out(answer: &Block, printed: String) -> String {
-    if !answer.info.starts_with("json") || printed.lines().all(|line| line.len() <= WIDTH) {
+    if !answer.info.starts_with("json") || printed.lines().count() > 1 || printed.len() <= WIDTH {
         return printed;
     }
-    let values = serde_json::Deserializer::from_str(&printed).into_iter::<serde_json::Value>();
-    let pretty = values.map(|value| serde_json::to_string_pretty(&value.expect("it was compared")).expect("JSON"));
-    pretty.collect::<Vec<_>>().join("\n")
+    let value: serde_json::Value = serde_json::from_str(&printed).expect("it was compared");
+    serde_json::to_string_pretty(&value).expect("JSON")
 }
 
 /// Columns of a page.

@@ -10,6 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
+use super::support::receiver::Receiver;
 use super::support::{Gateway, soon};
 
 /// A reader's terminals.
@@ -17,6 +18,8 @@ pub(crate) struct Shell {
     folder: TempDir,
     variables: Vec<(&'static str, String)>,
     background: HashMap<String, Background>,
+    /// What stands in for the reader's own server.
+    receiver: Receiver,
 }
 
 /// A command that goes on. Killed when dropped.
@@ -64,7 +67,10 @@ impl Lines {
 
 impl Shell {
     /// In a folder that has the gateway's data, with the variables that the pages name.
-    pub(crate) fn new(gateway: &Gateway) -> Self {
+    pub(crate) async fn new(gateway: &Gateway) -> Self {
+        let receiver = Receiver::start().await;
+        // As the bridge of the page answers; other webhooks take any 2xx.
+        receiver.always(Some((200, Vec::new(), br#"{"outcome": "mailed"}"#.to_vec())));
         let folder = TempDir::new().expect("a temporary folder");
         std::os::unix::fs::symlink(gateway.data(), folder.path().join("data")).expect("a link");
         let binaries = Path::new(env!("CARGO_BIN_EXE_pushline")).parent().expect("a folder").display().to_string();
@@ -78,10 +84,11 @@ impl Shell {
             ("PUSHLINE_BACKEND", url),
             ("PUSHLINE_GATEWAY", gateway.devices.to_string()),
         ];
-        Self { folder, variables, background: HashMap::new() }
+        Self { folder, variables, background: HashMap::new(), receiver }
     }
 
     fn command(&self, text: &str) -> Command {
+        let text = text.replace(SERVER, &self.receiver.address.to_string());
         let mut command = Command::new("bash");
         command.args(["-c", &format!("set -eo pipefail\n{text}")]);
         command.current_dir(self.folder.path()).env_clear().stdin(Stdio::null()).kill_on_drop(true);
@@ -93,7 +100,8 @@ impl Shell {
     pub(crate) async fn run(&self, text: &str) -> (bool, String) {
         let merged = format!("exec 2>&1\n{text}");
         let output = soon(text, self.command(&merged).output()).await.expect("bash runs");
-        (output.status.success(), String::from_utf8(output.stdout).expect("text").replace('\r', ""))
+        let printed = String::from_utf8(output.stdout).expect("text").replace('\r', "");
+        (output.status.success(), printed.replace(&self.receiver.address.to_string(), SERVER))
     }
 
     /// Begins a command, and waits until it is at work: until it says so, where it does.
@@ -142,6 +150,9 @@ impl Shell {
         text_of(&lines[shown..])
     }
 }
+
+/// The reader's own server, as the pages have it.
+const SERVER: &str = "127.0.0.1:9000";
 
 fn text_of(lines: &[String]) -> String {
     lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect()
