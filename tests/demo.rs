@@ -53,6 +53,7 @@ fn nothing_is_lost_and_nothing_comes_twice() {
             "restart",
             "resume",
             "repeat",
+            "target",
             "ask",
             "summary"
         ],
@@ -77,6 +78,14 @@ fn nothing_is_lost_and_nothing_comes_twice() {
     assert_ne!(step("start")["pid"], step("restart")["pid"]);
     assert!(step("restart")["ready_ms"].as_f64().unwrap() < 2000.0, "a restart takes less than 2 s");
     assert_eq!(number(step("resume"), "redelivered"), number(step("backlog"), "unacked"));
+
+    let target = step("target");
+    assert_eq!((&target["audience"], &target["taken_by"]), (&1.into(), &"phone".into()), "{target}");
+    let told: Vec<_> = target["receipts"].as_array().unwrap().iter().map(|what| what.as_str().unwrap()).collect();
+    for (what, count) in [("accepted", 1), ("acked", 1), ("taken", 1)] {
+        assert_eq!(told.iter().filter(|told| **told == what).count(), count, "{what}: {target}");
+    }
+    assert!(target["ms"].as_f64().unwrap() < 1000.0, "it takes less than a second: {target}");
 
     let summary = step("summary");
     assert_eq!((number(summary, "lost"), number(summary, "duplicated")), (0, 0), "{summary}");

@@ -42,6 +42,8 @@ impl Cast {
             let now = clock.now().wall;
             let token = authority.issue(&receiver, now + TOKEN_LIFE, now);
             let mut options = Options::new(ready.devices.to_string(), roots.clone(), token);
+            // What conditions may ask.
+            options.attributes = [("form".to_owned(), name.to_owned())].into();
             options.reconnect_base = RECONNECT_BASE;
             options.reconnect_max = RECONNECT_MAX;
             Ok(Device::new(name, options, clock))
@@ -73,6 +75,16 @@ pub(super) fn request(target: &Target, number: usize) -> pb::PushRequest {
     pb::PushRequest {
         target: Some(target_to_pb(target)),
         payload: format!("push {number}").into(),
+        content_type: "text/plain".to_owned(),
+        ..pb::PushRequest::default()
+    }
+}
+
+/// A push with a text, to any target.
+pub(super) fn request_to(to: pb::target::To, text: &'static str) -> pb::PushRequest {
+    pb::PushRequest {
+        target: Some(pb::Target { to: Some(to) }),
+        payload: text.into(),
         content_type: "text/plain".to_owned(),
         ..pb::PushRequest::default()
     }

@@ -17,6 +17,7 @@ pub(super) enum Chapter {
     Restart,
     Resume,
     Repeat,
+    Target,
     Ask,
 }
 
@@ -35,6 +36,7 @@ impl Chapter {
         Self::Restart,
         Self::Resume,
         Self::Repeat,
+        Self::Target,
         Self::Ask,
     ];
 
@@ -105,6 +107,11 @@ impl Chapter {
                 "repeat",
                 "Both connect once more, knowing nothing",
                 "If the gateway had forgotten an ack, old pushes would now come again.",
+            ),
+            Self::Target => (
+                "target",
+                "The backend says who gets it",
+                "Not connections: a group, a condition, whichever device answers first. Receipts tell what became of it.",
             ),
             Self::Ask => {
                 ("ask", "The backend asks what became of each push", "The gateway must say the same as the devices.")

@@ -106,6 +106,11 @@ impl Device {
         Ok(())
     }
 
+    /// Waits until the program was told to take a message away.
+    pub(super) async fn dismissed(&self, id: MessageId) -> anyhow::Result<()> {
+        self.record.until(|state| state.dismissed.contains(&id)).await.with_context(|| self.name)
+    }
+
     /// From now on the program keeps what it receives and acks nothing.
     pub(super) fn hold(&self) {
         self.record.state().holding = true;
@@ -199,6 +204,8 @@ struct State {
     again: u64,
     /// Deliveries after the ack was confirmed.
     duplicated: u64,
+    /// Messages that the program was told to take away.
+    dismissed: HashSet<MessageId>,
     /// Why no more will come.
     failure: Option<String>,
 }
@@ -241,9 +248,15 @@ impl Record {
 
     fn take(&self, push: Push, now: Moment) {
         let mut state = self.state();
-        match state.arrive(push.id, now) {
-            Stage::Held => state.held.push(push),
-            _ => push.ack(),
+        if let Some(dismissal) = push.dismissal {
+            // It brings nothing of its own.
+            state.dismissed.insert(dismissal.message);
+            push.ack();
+        } else {
+            match state.arrive(push.id, now) {
+                Stage::Held => state.held.push(push),
+                _ => push.ack(),
+            }
         }
         drop(state);
         self.bell.send_replace(());

@@ -62,18 +62,18 @@ impl Summary {
 }
 
 impl Ledger {
-    /// Books an answered push. `to` are the devices that were meant.
+    /// Books an answered push, and gives its id. `to` are the devices that were meant.
     pub(super) fn book(
         &mut self,
         answer: pb::PushResponse,
         asked_at: Moment,
         to: &[&'static str],
         is_tracked: bool,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<MessageId> {
         let id =
             MessageId::parse(&answer.id).with_context(|| format!("the gateway answered the id {:?}", answer.id))?;
         self.entries.push(Entry { id, log: answer.log, offset: answer.offset, asked_at, to: to.to_vec(), is_tracked });
-        Ok(())
+        Ok(id)
     }
 
     pub(super) fn entries(&self) -> &[Entry] {

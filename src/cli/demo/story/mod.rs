@@ -1,6 +1,8 @@
 //! The story that the demonstration tells: what happens in which order, and what must be true after each step. It takes
 //! nobody's word: what is said of a device is what its program received.
 
+mod target;
+
 use std::collections::HashSet;
 use std::future::pending;
 use std::path::{Path, PathBuf};
@@ -125,6 +127,7 @@ impl Story {
             Chapter::Restart => self.restart().await,
             Chapter::Resume => self.resume().await,
             Chapter::Repeat => self.repeat().await,
+            Chapter::Target => self.target().await,
             Chapter::Ask => self.ask().await,
         }
     }
