@@ -174,6 +174,12 @@ pub(in crate::store) async fn what_a_topic_brought_is_dismissed_for_its_user_alo
     let store = place.open(Limits::default());
     assert_eq!(dismiss(&*store, &phone, 1, 6).await, 0, "once for each user");
     assert_eq!(dismiss(&*store, &pad, 1, 6).await, 0);
+    // A device that is away would come to the topic before it hears of the dismissal, which is in the inbox.
+    for (one, settled) in [(&phone, true), (&pad, true), (&bob, false)] {
+        let follows = store.follows(one).await.unwrap();
+        let cursor = follows.following.into_iter().find(|following| following.log == news).unwrap().cursor;
+        assert_eq!(cursor.settled.contains(appended.offset.0), settled, "{one}");
+    }
     assert_eq!(standing(&*store, &news, 6).await, [1], "others need it");
     let told = read_all(&*store, &inbox("ann"), at(6)).await;
     let aim = told.entries[0].aim.as_ref().unwrap();

@@ -142,6 +142,7 @@ impl Writer {
         self.put_due(message.expires_at, Purpose::Forget, &seen);
         self.staged.put(seen, record::encode_count(message.expires_at.as_millis()));
         self.settle(receiver, message, now)?;
+        self.settle_siblings(receiver, message)?;
         let inbox = LogId::Inbox(receiver.tenant.clone(), receiver.user.clone());
         let this = Exclusion { user: receiver.user.clone(), device: Some(receiver.device.clone()) };
         let aim = Aim { exclude: vec![this], ..Aim::default() };
@@ -149,6 +150,23 @@ impl Writer {
         self.append_dismissal(&inbox, &mut log, aim, message, DismissReason::Seen, now)?;
         self.put_log(&inbox, &log);
         Ok(true)
+    }
+
+    /// The user's other devices do not get it any more: one that is away would else receive it before it comes to the
+    /// dismissal, which stands in another log.
+    fn settle_siblings(&mut self, receiver: &Receiver, message: &record::Message) -> Result<(), Error> {
+        let Receiver { tenant, user, device } = receiver;
+        for (_, sibling) in self.numbers_of(tenant, user, 1)?.into_iter().filter(|(_, sibling)| sibling != device) {
+            let settled = [(message.offset.0, message.offset.0)].into_iter().collect();
+            let cursor = Cursor { epoch: message.epoch, settled, ..Cursor::default() };
+            self.commit(Commit {
+                receiver: Receiver { tenant: tenant.clone(), user: user.clone(), device: sibling },
+                cursors: vec![(message.log.clone(), cursor)],
+                dead: Vec::new(),
+                reports: Vec::new(),
+            })?;
+        }
+        Ok(())
     }
 
     /// Whoever has seen a message has acked it.
