@@ -402,3 +402,20 @@ async fn another_tenant_reaches_nobody_here() {
     }
     assert_eq!(message(&mut own, &id).await.id, id);
 }
+
+/// The window has room for one push, and no ack is sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_dismissed_is_settled_on_the_device_that_did() {
+    let gateway = Gateway::start_with(|config| config.session.window = 1).await;
+    let mut phone = Listener::open(&gateway, "ann", "phone", &[]).await;
+    let mut backend = gateway.backend().await;
+    for text in ["first", "second"] {
+        send(&mut backend, to_user("ann", text)).await;
+    }
+    let first = phone.pushes.push().await;
+    assert_eq!(text(&first), "first");
+    let request = pb::DismissRequest { ids: vec![first.id] };
+    let (_, _, trailers) = phone.device.call(Method::Dismiss, &request).await;
+    assert_eq!(trailers["grpc-status"], "0");
+    assert_eq!(phone.text().await, "second", "seeing it is an ack");
+}

@@ -125,7 +125,11 @@ impl<L: Link> Connection<L> {
                 self.follow_all(now, follows);
                 Ok(Answer::Unsubscribed { subscriptions })
             }
-            Written::Dismissed(Ok(dismissed)) => Ok(Answer::Dismissed { dismissed }),
+            Written::Dismissed(Ok(dismissed)) => {
+                self.link.answer(ticket, Ok(Answer::Dismissed { dismissed }));
+                // They are settled for this device too, which only the store knows: they must not come again.
+                return if dismissed > 0 { self.refresh(now) } else { self.next_request() };
+            }
             Written::Described(..) if self.session.over() => {
                 self.link.answer(ticket, Err(ended()));
                 return;
