@@ -318,8 +318,14 @@ impl World {
             for device in devices {
                 let other = (name.0.clone(), Some(device));
                 let receiver = self.model.receivers.get_mut(&other).expect("it is known");
-                if other != name && receiver.owed.remove(&id) && receiver.received.contains(&id) {
-                    self.to_tell.insert((other, id));
+                if other == name || !receiver.owed.remove(&id) {
+                    continue;
+                }
+                if receiver.received.contains(&id) {
+                    self.to_tell.insert((other.clone(), id));
+                }
+                if self.links.contains_key(&other) {
+                    self.unheard.insert((other, id));
                 }
             }
         }

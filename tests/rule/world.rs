@@ -56,6 +56,8 @@ pub(crate) struct World {
     pub(crate) told: BTreeSet<(Name, MessageId)>,
     /// Messages that a user has seen on one device and that others have too.
     pub(crate) seen: BTreeSet<(UserId, MessageId)>,
+    /// What a user has seen while another device of it was online, which has not heard of that yet.
+    pub(crate) unheard: BTreeSet<(Name, MessageId)>,
     /// The newest place of each log that a device had something from.
     newest: BTreeMap<(Name, LogId, Epoch), Offset>,
     /// The log, and the life of it, that a message stands in.
@@ -104,6 +106,7 @@ impl World {
             to_tell: BTreeSet::new(),
             told: BTreeSet::new(),
             seen: BTreeSet::new(),
+            unheard: BTreeSet::new(),
             newest: BTreeMap::new(),
             places: BTreeMap::new(),
             reported: BTreeMap::new(),
@@ -175,6 +178,7 @@ impl World {
     /// The gateway ends and starts again, in order or not.
     pub(crate) fn restart(&mut self) {
         self.links.clear();
+        self.unheard.clear();
         if self.chance.bool() {
             let closed = self.store().close();
             self.ask(closed).expect("it closes");
@@ -233,6 +237,7 @@ impl World {
             }
         }
         self.links.remove(name);
+        self.unheard.retain(|(owner, _)| owner != name);
         self.seen_at.insert(name.clone(), self.now.wall);
         let receiver = self.receiver(name);
         let left = self.store().leave(&receiver, self.now.wall);
@@ -311,12 +316,15 @@ impl World {
             assert!(known, "{name:?} is told that {id} is {reason:?}; it is {over:?}");
             self.to_tell.remove(&(name.clone(), id));
             self.told.insert((name.clone(), id));
+            self.unheard.remove(&(name.clone(), id));
             let held = Held { id: entry.id, log: None, offset: entry.offset };
             self.links.get_mut(name).expect("it arrived there").held.insert(seq, held);
             return;
         }
         let (id, message) = (entry.id, &self.model.messages[&entry.id]);
-        assert!(self.model.may_get(name, id, since), "{name:?} received {id}, which is not for it: {message:?}");
+        let unheard = self.unheard.contains(&(name.clone(), id));
+        let may_get = self.model.may_get(name, id, since) || unheard;
+        assert!(may_get, "{name:?} received {id}, which is not for it: {message:?}");
         assert!(!self.told.contains(&(name.clone(), id)), "{name:?} was told before that {id} is taken away");
         let (log, epoch) = self.places[&id].clone();
         let quiet = self.hours(&name.0).is_some_and(|hours| hours.at(self.now.wall).quiet);
@@ -328,7 +336,7 @@ impl World {
         let held = Held { id, log: Some(log.clone()), offset: entry.offset };
         link.held.insert(seq, held);
         link.picky |= self.quiet.contains_key(&name.0);
-        if let Some((_, Some(_))) = message.over {
+        if unheard || matches!(message.over, Some((_, Some(_)))) {
             // It was on its way when it was taken away: the word of that comes behind it.
             self.to_tell.insert((name.clone(), id));
         }
