@@ -132,6 +132,10 @@ class Device:
         """Stops following topics."""
         return self.stub.Unsubscribe(device_pb2.UnsubscribeRequest(topics=topics), timeout=SOON).subscriptions
 
+    def dismiss(self, *ids) -> int:
+        """Says that the user has seen these messages; the number that was dismissed now."""
+        return self.stub.Dismiss(device_pb2.DismissRequest(ids=ids), timeout=SOON).dismissed
+
     def update(self, **fields):
         """Changes the session."""
         return self.stub.Update(device_pb2.UpdateRequest(**fields), timeout=SOON)

@@ -215,3 +215,25 @@ def test_p1_3_a_window_bounds_what_is_in_flight(gateway, device, backend):
     assert gateway.metric("pushline_in_flight") == 3
     device.ack(1, (3, 4))
     assert device.payloads(3) == [b"5", b"6", b"7"]
+
+
+def test_p4_a_dismissal_reaches_the_users_other_device(devices, backend):
+    """P4: what the user has seen on one device is taken from the others, by a push that only names it; a stock client says
+    so with a call of its own, and is told of attributes that cannot be."""
+    phone, laptop = devices(device="phone"), devices(device="laptop")
+    phone.open(attributes={"platform": "ios"})
+    laptop.open()
+    seen = backend.push("ada", b"seen")
+    for device in (phone, laptop):
+        push = device.push()
+        assert not push.HasField("dismissal")
+        device.ack_push(push)
+    assert phone.dismiss(bytes.fromhex(seen.id.replace("-", ""))) == 1
+    push = laptop.push()
+    assert push.dismissal.id == bytes.fromhex(seen.id.replace("-", ""))
+    assert push.dismissal.reason == device_pb2.Dismissal.REASON_SEEN
+    assert (push.payload, push.urgency) == (b"", device_pb2.URGENCY_UNSPECIFIED)
+    laptop.ack_push(push)
+    check_refused(lambda: phone.dismiss(b"short"), grpc.StatusCode.INVALID_ARGUMENT, "invalid_option", 104)
+    bad = device_pb2.Attributes(values={"a b": "c"})
+    check_refused(lambda: phone.update(attributes=bad), grpc.StatusCode.INVALID_ARGUMENT, "invalid_attributes", 105)
