@@ -5,6 +5,7 @@ mod support;
 
 use std::collections::BTreeSet;
 
+use pushline::wire::device::Method;
 use pushline::wire::pb;
 use pushline::wire::pb::get_audience_request::Of;
 use serde_json::json;
