@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::demo::ledger::Summary;
 use crate::cli::style::{DIM, ERROR, GOOD, HEADING, LITERAL, Output};
+use crate::model::frame::HeartbeatPlan;
 
 /// One thing that the demonstration shows.
 pub(super) struct Step {
@@ -220,6 +221,17 @@ pub(super) fn span(span: Duration) -> String {
 
 /// Columns from a step's title to the end of its time: what is left of 80.
 const WIDTH: usize = 76;
+
+/// Who sends a heartbeat when, as both devices agreed with the gateway.
+pub(super) fn heartbeat_words(plan: HeartbeatPlan) -> String {
+    let seconds = |span: Duration| format!("{} s", span.as_secs_f64().round());
+    format!(
+        "heartbeats after {} of silence by the device, {} by the gateway; dead {} later",
+        seconds(plan.client_interval),
+        seconds(plan.server_interval),
+        seconds(plan.timeout),
+    )
+}
 
 #[cfg(test)]
 mod tests {

@@ -19,11 +19,11 @@ use crate::cli::demo::chapter::Chapter;
 use crate::cli::demo::device::Device;
 use crate::cli::demo::gateway::{Gateway, log_tail};
 use crate::cli::demo::ledger::{Ledger, Summary};
-use crate::cli::demo::report::{Findings, Line, Report, Scene, millis, span};
+use crate::cli::demo::report::{Findings, Line, Report, Scene, heartbeat_words, millis, span};
 use crate::cli::style::Output;
 use crate::client::Session;
 use crate::model::clock::Clock;
-use crate::model::frame::{HeartbeatPlan, ResumeOutcome};
+use crate::model::frame::ResumeOutcome;
 use crate::model::id::MessageId;
 use crate::model::message::Target;
 use crate::wire::pb;
@@ -452,17 +452,6 @@ async fn exactly(device: &Device, missed: &HashSet<MessageId>, before: usize) ->
         missed.len()
     );
     Ok(came.len())
-}
-
-/// Who sends a heartbeat when, as both devices agreed with the gateway.
-fn heartbeat_words(plan: HeartbeatPlan) -> String {
-    let seconds = |span: Duration| format!("{} s", span.as_secs_f64().round());
-    format!(
-        "heartbeats after {} of silence by the device, {} by the gateway; dead {} later",
-        seconds(plan.client_interval),
-        seconds(plan.server_interval),
-        seconds(plan.timeout),
-    )
 }
 
 fn session_object(session: &Session) -> Value {
