@@ -71,7 +71,7 @@ macro_rules! contract {
             receipts: what_devices_report_is_counted_once_and_told_in_order, an_ack_counts_only_with_the_cursor_that_settles_it,
                 reports_that_concern_nobody_are_ignored,
                 an_inbox_push_is_for_the_devices_known_and_for_those_that_come,
-                the_end_of_a_message_is_told_with_its_counts, the_dead_are_counted_once,
+                the_end_of_a_message_is_told_with_its_counts, what_was_sent_before_the_end_is_noted_after_it, the_dead_are_counted_once,
                 topics_are_counted_and_told_once_a_second, a_topic_that_was_left_is_not_reported_of,
                 without_receipts_nothing_is_kept, a_forgotten_device_has_missed_it,
                 what_was_sent_does_not_look_like_a_failure;

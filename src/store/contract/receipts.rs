@@ -217,6 +217,22 @@ pub(in crate::store) async fn the_end_of_a_message_is_told_with_its_counts(place
     assert_eq!(message(&*store, 4, 2_000).await.ended, Some((at(200), None)));
 }
 
+pub(in crate::store) async fn what_was_sent_before_the_end_is_noted_after_it(place: &dyn Place) {
+    let store = place.open(Limits::default());
+    let (phone, log) = (receiver("ann", "phone"), inbox("ann"));
+    store.open(&phone, at(0)).await.unwrap();
+    let appended = store.append(push(&log, 1)).await.unwrap();
+    store.cancel(&tenant("acme"), id(1), true, at(100)).await.unwrap();
+    let late =
+        vec![report(1, 50, Reported::Sent(1)), report(1, 60, Reported::Acked), report(1, 101, Reported::Sent(2))];
+    tell(&*store, &phone, (&log, appended), &[], late).await;
+    let record = message(&*store, 1, 200).await;
+    assert_eq!(record.counts, Some(five(1, 1, 0, 0, 1)), "it was sent, and settles nothing any more");
+    assert_eq!(record.devices[0].sent, Some((at(50), at(50))));
+    let sent: Vec<_> = told(&*store, 0).await.into_iter().filter(|line| matches!(line.2, What::Sent { .. })).collect();
+    assert_eq!(sent.len(), 1);
+}
+
 pub(in crate::store) async fn the_dead_are_counted_once(place: &dyn Place) {
     let store = place.open(Limits::default());
     let (phone, log) = (receiver("ann", "phone"), inbox("ann"));

@@ -127,7 +127,7 @@ impl Writer {
             if message.any_of_user && report.what == Reported::Acked {
                 self.takers.push((message.id, report.at));
             }
-            if !message.counts_at(report.at) {
+            if !message.counts_at(report.at, matches!(report.what, Reported::Sent(_))) {
                 continue;
             }
             let at = cursors.iter().position(|(log, _)| *log == message.log);
@@ -181,7 +181,7 @@ impl Writer {
     ) -> Result<(), Error> {
         let Some(message) = self.outcomes.get(&self.staged, &receiver.tenant, message)? else { return Ok(()) };
         let Some(moved) = moves.iter_mut().find(|moved| moved.concerns(message)) else { return Ok(()) };
-        if !message.counts_at(at) || !message.concerns(&receiver.device) {
+        if !message.counts_at(at, matches!(what, What::Sent { .. })) || !message.concerns(&receiver.device) {
             return Ok(());
         }
         let settles = matches!(what, What::Acked | What::Dead { .. });
@@ -237,9 +237,15 @@ impl Writer {
 }
 
 impl Message {
-    /// Whether what happened then counts: its sender wants to know, and it was not over.
-    fn counts_at(&self, at: Timestamp) -> bool {
-        self.receipts && self.fate == Fate::Standing && at < self.expires_at
+    /// Whether what happened then counts: its sender wants to know, and it was not over. That it was sent is told later than
+    /// it happened, perhaps after the end; it settles nothing, so it may still be noted.
+    fn counts_at(&self, at: Timestamp, sent: bool) -> bool {
+        let stood = match self.fate {
+            Fate::Standing => true,
+            Fate::Ended(_, ended) => sent && at <= ended,
+            Fate::Scheduled => false,
+        };
+        self.receipts && stood && at < self.expires_at
     }
 
     /// Whether it is for this device, if that is for its record to say.
