@@ -95,3 +95,21 @@ async fn positions_move_on_over_what_is_not_wanted() {
     node.store.note(&tenant, vec![reset]).await.expect("noted");
     assert_eq!(follow.next().await.expect("a batch").events.len(), 1);
 }
+
+/// A backend that comes back after all it missed was forgotten is told so once, and then waits as any other.
+#[tokio::test]
+async fn a_journal_that_was_forgotten_whole_is_told_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (node, tenant) = (node(folder.path()), tenant());
+    node.store.note(&tenant, vec![event("a", 1), event("a", 2), event("a", 3)]).await.expect("noted");
+    let later = Timestamp::from_millis(u64::MAX / 4);
+    while node.store.sweep(later).await.expect("swept").forgotten > 0 {}
+    let page = node.look_up(&tenant, Journal::Presence, Wanted::default(), 0).await.expect("a page");
+    assert_eq!((page.events.len(), page.position, page.missed, page.last), (0, 3, 3, 3));
+    let mut follow = node.follow(&tenant, Journal::Presence, Wanted::default(), Some(1)).await.expect("a stream");
+    let first = follow.next().await.expect("a batch");
+    assert_eq!((first.events.len(), first.position, first.missed), (0, 3, 2));
+    assert!(tokio::time::timeout(Duration::from_millis(1), follow.next()).await.is_err(), "nothing is told twice");
+    node.store.note(&tenant, vec![event("a", 4)]).await.expect("noted");
+    assert_eq!(times(&follow.next().await.expect("a batch").events), [(4, 4)]);
+}

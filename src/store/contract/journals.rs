@@ -119,6 +119,8 @@ pub(in crate::store) async fn old_events_go_and_positions_never_begin_again(plac
     for last in [300, 301] {
         sweep_all(&*store, at(0) + minutes(400)).await;
         assert_eq!(reach(read(&*store, Journal::Presence, 0, 1).await), (last + 1, last, None));
+        // Whoever reads on from where it was looked comes to the end.
+        assert_eq!(read(&*store, Journal::Presence, 0, 1).await.looked, last);
         drop(store);
         store = place.open(limits.clone());
         assert_eq!(reach(read(&*store, Journal::Presence, 0, 1).await), (last + 1, last, None));

@@ -240,6 +240,9 @@ pub(super) fn page(
             break;
         }
     }
-    page.looked = page.events.last().map_or(after, |(position, _)| *position);
+    if page.events.len() >= most {
+        page.looked = page.events.last().map_or(after, |(position, _)| *position);
+    }
+    // Otherwise all to the end was looked at, also when it is not kept any more.
     Ok(page)
 }
