@@ -116,6 +116,27 @@ async fn a_receiver_that_fails_and_comes_back_gets_everything() {
     assert_eq!(positions(&events(&received[before..])).first().copied(), Some(all.len() as u64 + 1));
 }
 
+/// The receiver may have taken what it did not answer: it knows a repeat by its id.
+#[tokio::test]
+async fn a_request_is_repeated_as_it_was_though_more_has_come() {
+    let (gateway, receiver) = (gateway().await, Receiver::start().await);
+    set(&gateway, "receipts", &receiver.url("/")).await;
+    receiver.always(Some(status(503)));
+    let mut client = backend(&gateway).await;
+    push(&mut client, to_user("mia", "first")).await;
+    let before = receiver.until("a try", |received| !received.is_empty()).await.len();
+    for n in 0..5 {
+        push(&mut client, to_user("mia", format!("{n}"))).await;
+    }
+    let tried = receiver.until("tries after more has come", |received| received.len() >= before + 4).await;
+    receiver.always(None);
+    let received = receiver.until("the rest", |received| accepted(&received[tried.len()..]) >= 6).await;
+    for again in &received[1..=tried.len()] {
+        assert_eq!(again.header("webhook-id"), received[0].header("webhook-id"));
+        assert_eq!(again.body, received[0].body);
+    }
+}
+
 #[tokio::test]
 async fn presence_is_posted_and_a_webhook_that_moves_takes_only_what_is_new() {
     let (gateway, one, two) = (gateway().await, Receiver::start().await, Receiver::start().await);

@@ -9,6 +9,10 @@
 //! this request; `missed` positions before its first event are not kept any more (the receiver was away for too long).
 //! `webhook-id` is made of the positions: the same events in the same request have the same one.
 
+use std::time::Duration;
+
+use bytes::Bytes;
+
 use crate::hook::Post;
 use crate::node::dispatch::{Courier, Lag, Pauses};
 use crate::node::event_json;
@@ -24,32 +28,32 @@ impl Courier {
             let page = self.read(journal, self.position, EVENTS_MAX).await;
             lag.set(page.last.saturating_sub(self.position.max(page.first.saturating_sub(1))));
             let Some((id, body, upto)) = self.batch(&page) else {
-                self.position = self.position.max(page.looked);
-                if page.looked >= page.last {
-                    ear.hear().await;
-                }
+                // The position stays: the next request says how many are gone, if they are.
+                ear.hear().await;
                 continue;
             };
-            let post = Post {
-                place: &self.place,
-                secret: &self.secret,
-                id: &id,
-                at: self.clock.now().wall,
-                body: body.into(),
-            };
-            let (how, asked) = match self.poster.post(post).await {
-                Ok(answer) if answer.taken() => {
-                    self.worked();
-                    self.position = upto;
-                    self.note_delivered(upto).await;
-                    pauses = Pauses::new(&self.options);
-                    continue;
-                }
-                Ok(answer) => (format!("answered with status {}", answer.status), answer.retry_after),
-                Err(error) => (error.to_string(), None),
-            };
-            self.failed(&how);
-            tokio::time::sleep(pauses.next(asked)).await;
+            let body = Bytes::from(body);
+            // The same request until it was taken: the receiver may have taken it though its answer did not come, and knows
+            // the repeat by its id.
+            while let Err((how, asked)) = self.try_once(&id, body.clone()).await {
+                self.failed(&how);
+                tokio::time::sleep(pauses.next(asked)).await;
+                lag.set(self.read(journal, upto, 0).await.last.saturating_sub(self.position));
+            }
+            self.worked();
+            self.position = upto;
+            self.note_delivered(upto).await;
+            pauses = Pauses::new(&self.options);
+        }
+    }
+
+    /// Posts once; how it failed, and for how long the receiver asks to be left alone.
+    async fn try_once(&self, id: &str, body: Bytes) -> Result<(), (String, Option<Duration>)> {
+        let post = Post { place: &self.place, secret: &self.secret, id, at: self.clock.now().wall, body };
+        match self.poster.post(post).await {
+            Ok(answer) if answer.taken() => Ok(()),
+            Ok(answer) => Err((format!("answered with status {}", answer.status), answer.retry_after)),
+            Err(error) => Err((error.to_string(), None)),
         }
     }
 
