@@ -293,6 +293,23 @@ pub(in crate::store) async fn a_full_inbox_goes_without_a_dismissal(place: &dyn 
     assert_eq!(numbers(&*store, &inbox("ann"), at(1)).await, [2], "no message goes for it");
 }
 
+pub(in crate::store) async fn what_a_conflated_topic_held_goes_though_its_newest_is_cancelled(place: &dyn Place) {
+    let store = place.open(Limits::default());
+    let (acme, log) = (tenant("acme"), topic("news"));
+    let appends: Vec<_> = (1..=400).map(|number| store.append(push(&log, number))).collect();
+    for append in appends {
+        append.await.unwrap();
+    }
+    store.set_topic(&acme, &topic_name("news"), true).await.unwrap();
+    store.append(push(&log, 2_000)).await.unwrap();
+    store.cancel(&acme, id(2_000), true, at(0)).await.unwrap();
+    let mut now = at(1);
+    while let Some(next) = store.sweep(now).await.unwrap().next {
+        now = next.max(now);
+    }
+    assert_eq!(standing(&*store, &log, 10).await, [0; 0], "the cancelled one had taken the place of all");
+}
+
 pub(in crate::store) async fn a_conflated_topic_keeps_its_newest_push(place: &dyn Place) {
     let store = place.open(Limits::default());
     let (acme, log) = (tenant("acme"), topic("news"));

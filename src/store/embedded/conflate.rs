@@ -25,8 +25,9 @@ impl Writer {
         }
     }
 
-    /// A topic is conflated from now on: what stands in it goes with the next push, the last one of a former time too.
-    pub(super) fn begin_conflating(&mut self, log: &LogId) {
+    /// A topic is conflated from now on, or no more: what stands in it goes with the next push in a conflated one, the last
+    /// one of a former time too.
+    pub(super) fn forget_newest_of(&mut self, log: &LogId) {
         self.staged.remove(key::conflated(log));
     }
 

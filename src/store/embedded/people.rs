@@ -32,8 +32,8 @@ impl Writer {
         if conflate == self.staged.get(&key)?.is_some() {
             return Ok(());
         }
+        self.forget_newest_of(&LogId::Topic(tenant.clone(), topic.clone()));
         if conflate {
-            self.begin_conflating(&LogId::Topic(tenant.clone(), topic.clone()));
             self.staged.put(key, Vec::new());
         } else {
             self.staged.remove(key);

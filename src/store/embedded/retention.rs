@@ -201,11 +201,9 @@ impl Writer {
         log.entries = log.entries.saturating_sub(1);
     }
 
-    /// Forgets the collapse keys of an entry that goes, unless a newer entry has them.
+    /// Forgets the collapse key of an entry that goes, unless a newer entry has it. What was the newest of a conflated topic
+    /// stays noted: whatever becomes of it, it has taken the place of all before it, and their going may take many steps.
     fn forget_collapse_key(&mut self, message: &record::Message) -> Result<(), Error> {
-        if matches!(message.log, LogId::Topic(..)) {
-            self.forget_newest(key::conflated(&message.log), message.id)?;
-        }
         match &message.collapse_key {
             Some(text) => self.forget_newest(key::collapse(&message.log, message.device.as_ref(), text), message.id),
             None => Ok(()),
