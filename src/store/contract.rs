@@ -103,6 +103,7 @@ macro_rules! contract {
                 what_is_over_is_not_dismissed_but_what_made_room_is, seeing_what_is_for_any_device_takes_it,
                 an_unknown_device_dismisses_nothing, a_full_inbox_goes_without_a_dismissal,
                 a_conflated_topic_keeps_its_newest_push, what_a_conflated_topic_held_goes_in_bounded_steps,
+                a_dismissal_that_is_for_no_device_makes_room,
                 what_a_conflated_topic_held_goes_though_its_newest_is_cancelled, nothing_is_left_of_a_changed_mind;
             mind_random: any_change_of_mind_matches_a_plain_model;
             memberships: who_follows_what_matches_a_plain_model;

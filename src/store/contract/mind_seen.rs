@@ -293,6 +293,18 @@ pub(in crate::store) async fn a_full_inbox_goes_without_a_dismissal(place: &dyn 
     assert_eq!(numbers(&*store, &inbox("ann"), at(1)).await, [2], "no message goes for it");
 }
 
+pub(in crate::store) async fn a_dismissal_that_is_for_no_device_makes_room(place: &dyn Place) {
+    let limits = Limits { inbox_entries_max: 2, ..Limits::default() };
+    let store = place.open(limits);
+    let (log, phone) = (inbox("ann"), receiver("ann", "phone"));
+    store.open(&phone, at(0)).await.unwrap();
+    // The only device takes each: nobody is left to be told.
+    for number in 1..6 {
+        let appended = store.append(any_of_user(&log, number)).await;
+        ack(&*store, &phone, &log, appended.unwrap_or_else(|error| panic!("{number}: {error}")), 1).await;
+    }
+}
+
 pub(in crate::store) async fn what_a_conflated_topic_held_goes_though_its_newest_is_cancelled(place: &dyn Place) {
     let store = place.open(Limits::default());
     let (acme, log) = (tenant("acme"), topic("news"));

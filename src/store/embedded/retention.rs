@@ -236,12 +236,14 @@ impl Victim {
     }
 }
 
-/// Whether each known device of the user that the entry is for has settled it; not if there is none.
+/// Whether each known device of the user that the entry is for has settled it; not if there is none. One that dismisses
+/// is for the devices known: no other has what it takes away.
 fn settled(entry: &Entry, user: &UserId, cursors: &[(DeviceId, Cursor)]) -> bool {
     let concerns = |device: &DeviceId| {
         let excluded = |aim: &Arc<Aim>| aim.exclude.iter().any(|one| one.covers(user, device));
         entry.device.as_ref().is_none_or(|only| only == device) && !entry.aim.as_ref().is_some_and(excluded)
     };
     let mut concerned = cursors.iter().filter(|(device, _)| concerns(device)).peekable();
-    concerned.peek().is_some() && concerned.all(|(_, cursor)| cursor.settled.contains(entry.offset.0))
+    let dismisses = entry.aim.as_ref().is_some_and(|aim| aim.dismissal.is_some());
+    (dismisses || concerned.peek().is_some()) && concerned.all(|(_, cursor)| cursor.settled.contains(entry.offset.0))
 }
