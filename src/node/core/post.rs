@@ -70,12 +70,14 @@ impl Post {
         let mut waiting = self.lock();
         std::mem::swap(&mut waiting.hints, &mut batch.hints);
         waiting.bytes = 0;
-        // They come last: they tell no more than where the logs ended when all that was taken had come.
-        for (log, Merged { grown, changed }) in std::mem::take(&mut waiting.merged) {
-            let changed = changed.then(|| Hint::Changed { log: log.clone() });
-            let grown = grown.map(|(epoch, last)| Hint::Grown { log, epoch, last, entry: None });
-            batch.hints.extend(changed.into_iter().chain(grown).map(Arc::new));
-        }
+        // They come last: they tell no more than where the logs ended when all that was taken had come. All changes come
+        // before all that grew: what was pushed to a topic after a user left it is not looked at before the user has left.
+        let merged = std::mem::take(&mut waiting.merged);
+        let changed = merged.iter().filter(|(_, merged)| merged.changed);
+        batch.hints.extend(changed.map(|(log, _)| Arc::new(Hint::Changed { log: log.clone() })));
+        let grown = merged.into_iter().filter_map(|(log, merged)| Some((log, merged.grown?)));
+        let grown = grown.map(|(log, (epoch, last))| Hint::Grown { log, epoch, last, entry: None });
+        batch.hints.extend(grown.map(Arc::new));
         if batch.hints.is_empty() {
             waiting.asleep = Some(context.waker().clone());
             return Poll::Pending;
@@ -211,6 +213,22 @@ mod tests {
         let [changed, grown] = &hints[HINTS_MAX..] else { panic!("{} hints", hints.len()) };
         assert!(matches!(&**changed, Hint::Changed { log: of } if *of == log("b")));
         assert!(matches!(&**grown, Hint::Grown { last: Offset(2), .. }));
+    }
+
+    /// The log of a change is its user's, and what must not be looked at before it is in others.
+    #[test]
+    fn changes_of_many_come_before_all_that_grew() {
+        let post = Post::default();
+        post.leave((1..=HINTS_MAX as u64).map(|last| grown("a", last, 1)).collect::<Vec<_>>().iter());
+        for n in 0..20 {
+            post.leave(
+                [Arc::new(Hint::Changed { log: log(&format!("user-{n}")) }), grown(&format!("{n}"), 1, 1)].iter(),
+            );
+        }
+        let is_change = |hint: &Arc<Hint>| matches!(&**hint, Hint::Changed { .. });
+        let hints = taken(&post);
+        let merged = &hints[HINTS_MAX..];
+        assert!(merged.len() == 40 && merged[..20].iter().all(is_change) && !merged[20..].iter().any(is_change));
     }
 
     #[test]
