@@ -1,5 +1,6 @@
 //! Lists of users as they are typed: names, a file with one a line, or standard input. It sends nothing.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
@@ -18,7 +19,8 @@ pub(super) fn named(argument: &str) -> anyhow::Result<Vec<UserId>> {
     match argument {
         "-" => from(io::stdin().lock(), "standard input"),
         names if names.contains(',') => {
-            names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(|name| user(name, "--users")).collect()
+            let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
+            names.map(|name| user(name, "--users")).collect::<anyhow::Result<_>>().map(once)
         }
         path if is_file => file(Path::new(path)),
         name => Ok(vec![user(name, "--users")?]),
@@ -46,7 +48,14 @@ fn from(lines: impl BufRead, place: &str) -> anyhow::Result<Vec<UserId>> {
         }
     }
     ensure!(!users.is_empty(), "{place} names no user; one a line is expected");
-    Ok(users)
+    Ok(once(users))
+}
+
+/// Each user once, where it is named first. The gateway looks at one request only, and a long list is several.
+pub(super) fn once(mut users: Vec<UserId>) -> Vec<UserId> {
+    let mut known = HashSet::with_capacity(users.len());
+    users.retain(|user| known.insert(user.clone()));
+    users
 }
 
 fn user(name: &str, place: &str) -> anyhow::Result<UserId> {
@@ -69,8 +78,11 @@ mod tests {
         let names = |argument: &str| named(argument).unwrap().iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(names("ada"), ["ada"]);
         assert_eq!(names("ada, bob,"), ["ada", "bob"]);
+        assert_eq!(names("bob,ada,bob"), ["bob", "ada"]);
         assert_eq!(names(path.to_str().unwrap()), ["ada", "bob", "cleo"]);
         assert_eq!(file(&path).unwrap().len(), 3);
+        std::fs::write(&path, "ada\nbob\n ada\n").unwrap();
+        assert_eq!(names(path.to_str().unwrap()), ["ada", "bob"]);
     }
 
     #[test]

@@ -69,6 +69,20 @@ async fn long_lists_come_from_files_and_pipes_with_progress() {
     assert!(terminal.fails(&["group", "add", "crowd", "--file", "none"], 1).contains("cannot read none"));
 }
 
+/// Who stood in a request that was refused was no member before, and a refused request knows no number of members.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_of_a_long_list_is_told_apart() {
+    let gateway = Gateway::start_with(|config| config.store.groups_per_user_max = 1).await;
+    let terminal = Terminal::new(&gateway);
+    assert_eq!(terminal.says(&["group", "add", "one", "ada", "ada"]), "1 user added; one has 1 member\n");
+    let users: String = (0..1_000).map(|n| format!("user-{n}\n")).chain(["user-7\nada\nbob\n".to_owned()]).collect();
+    let ran = terminal.run_with(&["group", "add", "two", "-"], &users);
+    assert_eq!((ran.code, ran.out.as_str()), (1, "1,000 users added; two has 1,000 members\n"), "{ran:?}");
+    assert!(ran.err.contains("2 users stood in requests that were refused"), "{ran:?}");
+    let ran = terminal.run(&["group", "add", "two", "ada"]);
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{ran:?}");
+}
+
 /// P4.3: a user's groups are set at login, and a stale login does not win.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_has_groups_quiet_hours_and_devices() {

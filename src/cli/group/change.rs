@@ -51,16 +51,20 @@ pub(super) fn run(arguments: &Arguments, which: Which, output: Output) -> anyhow
         let requests = requests(&arguments.group, &users, which);
         let mut answers = backend.change_members(futures_util::stream::iter(requests)).await?;
         let mut last = Progress::default();
-        let (mut sent, mut refusals) = (0, 0_u64);
+        let (mut sent, mut unchanged) = (0, 0_usize);
         while let Some(progress) = answers.next().await? {
-            sent = (sent + USERS_PER_REQUEST).min(named);
+            let upto = (sent + USERS_PER_REQUEST).min(named);
             output.object(&twin::progress(&progress))?;
-            if let Some(refusal) = &progress.refused {
-                refusals += 1;
-                refused(refusal, output);
+            match &progress.refused {
+                Some(refusal) => {
+                    unchanged += upto - sent;
+                    refused(refusal, output);
+                }
+                // Only this one says how many members there are.
+                None => last = progress,
             }
+            sent = upto;
             bar.update(sent as u64);
-            last = progress;
         }
         drop(bar);
         ensure!(
@@ -69,8 +73,15 @@ pub(super) fn run(arguments: &Arguments, which: Which, output: Output) -> anyhow
             count(sent as u64),
             count(named as u64)
         );
-        output.words(&words(&arguments.group, which, &last))?;
-        Ok(if refusals == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        if unchanged == 0 {
+            output.words(&words(&arguments.group, which, named, &last))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        if unchanged < named {
+            output.words(&words(&arguments.group, which, named - unchanged, &last))?;
+        }
+        output.note(&format!("{} stood in requests that were refused", counted(unchanged as u64, "user")));
+        Ok(ExitCode::FAILURE)
     })
 }
 
@@ -82,7 +93,8 @@ impl Arguments {
             (None, names) => names
                 .iter()
                 .map(|name| UserId::new(name).map_err(|why| anyhow::anyhow!("{name:?} is no name of a user: {why}")))
-                .collect(),
+                .collect::<anyhow::Result<_>>()
+                .map(users::once),
         }
     }
 }
@@ -96,12 +108,12 @@ fn requests(group: &GroupName, users: &[UserId], which: Which) -> Vec<pb::Change
     users.chunks(USERS_PER_REQUEST).map(request).collect()
 }
 
-fn words(group: &GroupName, which: Which, progress: &Progress) -> String {
+fn words(group: &GroupName, which: Which, taken: usize, progress: &Progress) -> String {
     let (done, changed, rest) = match which {
         Which::Add => ("added", progress.added, "were members before"),
         Which::Remove => ("removed", progress.removed, "were no members"),
     };
-    let others = progress.named.saturating_sub(changed);
+    let others = (taken as u64).saturating_sub(changed);
     let others = if others == 0 { String::new() } else { format!(", {} {rest}", count(others)) };
     format!(
         "{GOOD}{}{GOOD:#} {done}{others}; {group} has {}",
