@@ -76,6 +76,7 @@ impl Shared {
         check_text("idempotency_key", &request.idempotency_key, IDEMPOTENCY_KEY_BYTES_MAX)?;
         check_online_only(&request, durability)?;
         let wishes = wishes::check(&request, form, durability, now)?;
+        check_life(&request, limits)?;
         request.urgency = body::urgency_to_pb(urgency).into();
         request.durability = durability_to_pb(durability).into();
         let idempotency_key = some(std::mem::take(&mut request.idempotency_key));
@@ -261,6 +262,20 @@ fn check_online_only(request: &pb::PushRequest, durability: Durability) -> Resul
     }
     let words = format!("{field} needs a stored push, and durability none stores nothing: use fsync or relaxed");
     Err(Fault::new(Code::InvalidOption, words))
+}
+
+/// Refuses a hand-off of what is over by then: it would never be.
+fn check_life(request: &pb::PushRequest, limits: &Limits) -> Result<(), Fault> {
+    let asked = request.ttl_seconds.map_or(limits.ttl_default, Duration::from_secs);
+    let life = asked.min(limits.ttl_max).as_secs();
+    match request.fallback_after_seconds {
+        Some(wait) if wait >= life => {
+            let words =
+                format!("fallback_after_seconds is {wait}, and the push lives for {life} s: give less than that");
+            Err(Fault::new(Code::InvalidOption, words))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The beginning of a text of unknown length, so that a message about it stays short enough for a trailer.

@@ -217,3 +217,15 @@ fn one_push_for_many_users_is_checked_once_and_keyed_for_each() {
     let unkeyed = Shared::check(unkeyed, Form::User, &LIMITS, NOW).expect("a good request");
     assert_eq!(key(&unkeyed.draft_for(user("u"))), None);
 }
+
+#[test]
+fn what_is_over_before_its_hand_off_is_refused() {
+    let asked = |ttl_seconds, wait| pb::PushRequest { ttl_seconds, fallback_after_seconds: Some(wait), ..request() };
+    for (ttl, wait) in [(Some(30), 29), (None, 59), (Some(u64::MAX), 59)] {
+        assert!(check(asked(ttl, wait), &LIMITS).is_ok(), "{ttl:?}, {wait}");
+    }
+    for (ttl, wait) in [(Some(30), 30), (Some(30), 3_600), (None, 60), (Some(u64::MAX), 60)] {
+        let fault = check(asked(ttl, wait), &LIMITS).expect_err("it is over by then");
+        assert!(fault.code == Code::InvalidOption && fault.words.starts_with("fallback_after_seconds is "), "{fault}");
+    }
+}
