@@ -318,3 +318,32 @@ async fn a_late_ack_or_the_end_of_the_message_stops_its_hand_off() {
     assert_eq!(receipt(&gateway, &acked, "hand_off_failed").await["reason"], format!("acked in time{before}"));
     assert_eq!(receipt(&gateway, &over, "hand_off_failed").await["reason"], format!("over{before}"));
 }
+
+/// One that is stuck holds back the position that is noted, not what is known of those behind it.
+#[tokio::test]
+async fn what_the_bridge_has_taken_is_not_handed_off_again_behind_one_that_waits() {
+    let receiver = Receiver::start().await;
+    let mut gateway = Gateway::start_with(|config| {
+        config.webhook.retry_pause_first = Duration::from_secs(60);
+        config.webhook.retry_pause_max = Duration::from_secs(60);
+    })
+    .await;
+    set(&gateway, "fallback", &receiver.url("/")).await;
+    receiver.reply([status(503)]);
+    let mut client = backend(&gateway).await;
+    push(&mut client, with_fallback(to_user("mia", "it waits for its next try"))).await;
+    receiver.until("the first try", |received| !received.is_empty()).await;
+    let taken = push(&mut client, with_fallback(to_user("nobody", "taken"))).await;
+    assert_eq!(receipt(&gateway, &taken, "handed_off").await["reason"], "accepted");
+    let path = format!("/v1/messages/{taken}/timeline");
+    let (_, timeline) = call("GET", gateway.backend, &path, &gateway.key, None).await;
+    let events = timeline["events"].as_array().expect("a list");
+    assert!(events.iter().any(|event| event["what"] == "handed_off" && event["reason"] == "accepted"), "{timeline}");
+
+    gateway.restart().await;
+    let mut client = backend(&gateway).await;
+    let last = push(&mut client, with_fallback(to_user("nobody", "last"))).await;
+    let is = |id: &str, request: &Received| request.json()["message"]["id"] == id;
+    let received = receiver.until("the last", |received| received.iter().any(|request| is(&last, request))).await;
+    assert_eq!(received.iter().filter(|request| is(&taken, request)).count(), 1, "{received:?}");
+}

@@ -209,7 +209,20 @@ fn whole(record: &MessageRecord) -> Vec<Happened> {
         (Some("expired"), None) => events.push(happened(record.expires_at, "expired", String::new())),
         _ => {}
     }
+    if let Some((at, answer)) = &record.handed_off {
+        let (what, reason) = hand_off(answer.as_ref());
+        events.push(happened(*at, what, reason.to_owned()));
+    }
     events
+}
+
+/// What is told of a hand-off, and the webhook's word for it.
+fn hand_off(answer: Option<&Result<String, String>>) -> (&'static str, &str) {
+    match answer {
+        None => ("handed_off", "the webhook has not answered yet"),
+        Some(Ok(answer)) => ("handed_off", answer),
+        Some(Err(reason)) => ("hand_off_failed", reason),
+    }
 }
 
 /// What happened to it at one device.
@@ -229,11 +242,8 @@ fn at_device(outcome: &DeviceOutcome, events: &mut Vec<Happened>) {
         push(*at, "nacked", *attempt, reason);
     }
     if let Some((at, answer)) = &outcome.handed_off {
-        match answer {
-            None => push(*at, "handed_off", 0, "the webhook has not answered yet"),
-            Some(Ok(answer)) => push(*at, "handed_off", 0, answer),
-            Some(Err(reason)) => push(*at, "hand_off_failed", 0, reason),
-        }
+        let (what, reason) = hand_off(answer.as_ref());
+        push(*at, what, 0, reason);
     }
     match &outcome.state {
         DeviceState::Acked { at: Some(at) } => push(*at, "acked", 0, ""),

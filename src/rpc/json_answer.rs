@@ -238,6 +238,7 @@ mod tests {
             counts: Some(Counts { audience: 9, sent: 5, acked: 2, dead: 1, missed: 2 }),
             send_at: Some(at(1)),
             aim: None,
+            handed_off: None,
         }
     }
 

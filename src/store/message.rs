@@ -180,4 +180,7 @@ pub struct MessageRecord {
     pub send_at: Option<Timestamp>,
     /// For which devices, if that was asked and is known still.
     pub aim: Option<Arc<Aim>>,
+    /// When it was handed off for the user as a whole, of whom no device was known; and the webhook's answer, as with a
+    /// device.
+    pub handed_off: Option<(Timestamp, Option<Result<String, String>>)>,
 }

@@ -135,8 +135,11 @@ impl Courier {
             None => true,
         };
         let mut devices = record.devices.iter().filter(of_device);
-        let has_result = |device: &store::DeviceOutcome| matches!(device.handed_off, Some((_, Some(_))));
-        if hand_off.device.is_some() && devices.clone().any(has_result) {
+        let mark = match &hand_off.device {
+            Some(_) => devices.clone().find_map(|device| device.handed_off.as_ref()),
+            None => record.handed_off.as_ref(),
+        };
+        if matches!(mark, Some((_, Some(_)))) {
             return Ok(Verdict::Done);
         }
         if devices.any(|device| matches!(device.state, DeviceState::Acked { .. })) {

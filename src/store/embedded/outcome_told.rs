@@ -43,7 +43,7 @@ pub(super) fn told(
     }
     let counts = message.receipts.then_some::<Counts>(counts);
     let devices = devices(view, tenant, &message, state)?;
-    let Message { log, epoch, offset, accepted_at, expires_at, tag, send_at, .. } = message;
+    let Message { log, epoch, offset, accepted_at, expires_at, tag, send_at, handed_off, .. } = message;
     Ok(Some(MessageRecord {
         log,
         epoch,
@@ -59,6 +59,7 @@ pub(super) fn told(
         send_at,
         // Its audience may be kept elsewhere.
         aim: None,
+        handed_off,
     }))
 }
 
