@@ -104,6 +104,7 @@ macro_rules! contract {
                 an_unknown_device_dismisses_nothing, a_full_inbox_goes_without_a_dismissal,
                 a_conflated_topic_keeps_its_newest_push, what_a_conflated_topic_held_goes_in_bounded_steps,
                 a_dismissal_that_is_for_no_device_makes_room,
+                no_push_is_refused_for_the_sake_of_dismissals, what_is_settled_makes_room_before_a_dismissal,
                 what_a_conflated_topic_held_goes_though_its_newest_is_cancelled, nothing_is_left_of_a_changed_mind;
             mind_random: any_change_of_mind_matches_a_plain_model;
             memberships: who_follows_what_matches_a_plain_model;

@@ -153,7 +153,6 @@ pub(in crate::store) async fn a_dismissal_expires_with_its_message_and_makes_roo
     let appended = store.append(push(&log, 1)).await.unwrap();
     store.append(push(&log, 2)).await.unwrap();
     store.cancel(&tenant("acme"), id(1), false, at(1)).await.unwrap();
-    assert_eq!(store.append(push(&log, 3)).await, Err(Error::LogFull(2)), "nobody has settled the dismissal");
     // Settled, it goes as a message would.
     settle(&*store, &phone, &log, cursor_with(appended, &[(1, 1), (3, 3)])).await.unwrap();
     store.append(push(&log, 4)).await.unwrap();

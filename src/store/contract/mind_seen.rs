@@ -305,6 +305,43 @@ pub(in crate::store) async fn a_dismissal_that_is_for_no_device_makes_room(place
     }
 }
 
+pub(in crate::store) async fn no_push_is_refused_for_the_sake_of_dismissals(place: &dyn Place) {
+    let limits = Limits { inbox_entries_max: 2, ..Limits::default() };
+    let store = place.open(limits);
+    let (log, phone, pad) = (inbox("ann"), receiver("ann", "phone"), receiver("ann", "pad"));
+    // The second one is away and hears of nothing.
+    for one in [&phone, &pad] {
+        store.open(one, at(0)).await.unwrap();
+    }
+    for number in 1..6 {
+        let appended = store.append(any_of_user(&log, number)).await;
+        ack(&*store, &phone, &log, appended.unwrap_or_else(|error| panic!("{number}: {error}")), 1).await;
+    }
+    assert_eq!(dismissals(&*store, &log, 1).await.len(), 2);
+    store.append(push(&log, 12)).await.unwrap();
+    store.append(push(&log, 13)).await.unwrap();
+    assert_eq!(numbers(&*store, &log, at(1)).await, [12, 13], "the dismissals made room");
+    assert_eq!(store.append(push(&log, 14)).await, Err(Error::LogFull(2)));
+}
+
+pub(in crate::store) async fn what_is_settled_makes_room_before_a_dismissal(place: &dyn Place) {
+    let limits = Limits { inbox_entries_max: 2, ..Limits::default() };
+    let store = place.open(limits);
+    let (log, phone, pad) = (inbox("ann"), receiver("ann", "phone"), receiver("ann", "pad"));
+    for one in [&phone, &pad] {
+        store.open(one, at(0)).await.unwrap();
+    }
+    store.append(push(&log, 1)).await.unwrap();
+    store.cancel(&tenant("acme"), id(1), false, at(1)).await.unwrap();
+    let appended = store.append(push(&log, 2)).await.unwrap();
+    for one in [&phone, &pad] {
+        ack(&*store, one, &log, appended, 1).await;
+    }
+    store.append(push(&log, 3)).await.unwrap();
+    assert_eq!(standing(&*store, &log, 1).await, [3]);
+    assert_eq!(dismissals(&*store, &log, 1).await, [(1, DismissReason::Cancelled, Vec::new())]);
+}
+
 pub(in crate::store) async fn what_a_conflated_topic_held_goes_though_its_newest_is_cancelled(place: &dyn Place) {
     let store = place.open(Limits::default());
     let (acme, log) = (tenant("acme"), topic("news"));

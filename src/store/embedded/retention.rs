@@ -92,7 +92,16 @@ impl Writer {
         match id {
             LogId::Topic(..) | LogId::Broadcast(..) => self.trim_topic(id, log, chunk, now),
             LogId::Inbox(tenant, user) => {
-                let victims = self.settled_entries(id, (tenant, user), log, chunk, now)?;
+                let (mut victims, dismissals) = self.settled_entries(id, (tenant, user), log, chunk, now)?;
+                if (victims.len() as u64) < needed.min(EXCESS_MAX) && !dismissals.is_empty() {
+                    // What is gone must not keep out what comes.
+                    victims.extend(dismissals);
+                    if victims.len() as u64 >= chunk {
+                        // There may be more of them: the next walk begins anew.
+                        self.full.remove(id);
+                        victims.truncate(usize::try_from(chunk).unwrap_or(usize::MAX));
+                    }
+                }
                 if (victims.len() as u64) < needed.min(EXCESS_MAX) {
                     if !victims.is_empty() {
                         // They stay, so what was noted of the walk is not true.
@@ -120,7 +129,8 @@ impl Writer {
         Ok(())
     }
 
-    /// The oldest entries of an inbox that no known device waits for, at most `most`.
+    /// The oldest entries of an inbox that no known device waits for, at most `most`; and as many of the oldest dismissals
+    /// that one waits for.
     fn settled_entries(
         &mut self,
         id: &LogId,
@@ -128,7 +138,7 @@ impl Writer {
         log: &mut record::Log,
         most: u64,
         now: Timestamp,
-    ) -> Result<Vec<Victim>, Error> {
+    ) -> Result<(Vec<Victim>, Vec<Victim>), Error> {
         let mut cursors = Vec::new();
         for receiver in read::devices(&self.staged, tenant, user)? {
             let cursor = read::cursor(&self.staged, &receiver, id)?.unwrap_or_default();
@@ -139,7 +149,7 @@ impl Writer {
         let (mut next, mut until) = known.map_or((log.first, never), |full| (full.from.max(log.first), full.until));
         // Only a walk from the very front tells where the front is now.
         let mut front = (next == log.first).then_some(next);
-        let (mut victims, mut walked) = (Vec::new(), 0);
+        let (mut victims, mut dismissals, mut walked) = (Vec::new(), Vec::new(), 0);
         for entry in read::entries(&self.staged, id, next, &log.head) {
             let entry = entry?;
             walked += 1;
@@ -148,6 +158,10 @@ impl Writer {
                 victims.push(Victim::of(&entry));
             } else {
                 until = until.min(entry.expires_at);
+                let waiting = Victim::of(&entry);
+                if waiting.dismisses && (dismissals.len() as u64) < most {
+                    dismissals.push(waiting);
+                }
                 if let Some(front) = front.take() {
                     log.first = front.max(log.first);
                 }
@@ -165,7 +179,7 @@ impl Writer {
             self.full.clear();
         }
         self.full.insert(id.clone(), Full { from: next, until });
-        Ok(victims)
+        Ok((victims, dismissals))
     }
 
     /// An entry goes because its log is full; one whose time was over just expires.
