@@ -222,6 +222,8 @@ pub(in crate::store) async fn what_was_sent_before_the_end_is_noted_after_it(pla
     let (phone, log) = (receiver("ann", "phone"), inbox("ann"));
     store.open(&phone, at(0)).await.unwrap();
     let appended = store.append(push(&log, 1)).await.unwrap();
+    let pad = receiver("ann", "pad");
+    store.open(&pad, at(20)).await.unwrap();
     store.cancel(&tenant("acme"), id(1), true, at(100)).await.unwrap();
     let late =
         vec![report(1, 50, Reported::Sent(1)), report(1, 60, Reported::Acked), report(1, 101, Reported::Sent(2))];
@@ -231,6 +233,9 @@ pub(in crate::store) async fn what_was_sent_before_the_end_is_noted_after_it(pla
     assert_eq!(record.devices[0].sent, Some((at(50), at(50))));
     let sent: Vec<_> = told(&*store, 0).await.into_iter().filter(|line| matches!(line.2, What::Sent { .. })).collect();
     assert_eq!(sent.len(), 1);
+    tell(&*store, &pad, (&log, appended), &[], vec![report(1, 70, Reported::Sent(1))]).await;
+    let counts = message(&*store, 1, 200).await.counts;
+    assert_eq!(counts, Some(five(2, 2, 0, 0, 2)), "a device that came later adds itself, and has missed it");
 }
 
 pub(in crate::store) async fn the_dead_are_counted_once(place: &dyn Place) {

@@ -219,6 +219,10 @@ impl Writer {
         counts.dead += u64::from(matches!(what, What::Dead { .. }));
         // Whoever was not counted in, for whatever reason, counts from now on: the sum is always the audience.
         counts.audience = counts.audience.max(counts.sent).max(counts.acked + counts.dead);
+        if matches!(message.fate, Fate::Ended(..)) {
+            // Who is counted in after the end has missed it.
+            counts.missed += counts.audience - before.audience;
+        }
         self.tags.counted(message, &before);
         Ok(())
     }
