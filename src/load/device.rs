@@ -204,8 +204,11 @@ impl Device {
         let mut ended = false;
         if body.stalled.is_none() {
             let Wire { pipe, http, .. } = &mut **wire;
-            let (progress, end) =
-                pipe.read(scratch, |bytes, out| http.receive(bytes, out, |event| body.take(event, core)))?;
+            let (progress, end) = pipe.read(scratch, |bytes, out| {
+                // Any bytes are life: the answer to a ping is no event.
+                body.heard = core.now;
+                http.receive(bytes, out, |event| body.take(event, core))
+            })?;
             ended = end;
             if progress == Progress::Opened {
                 let rest = std::mem::replace(&mut scratch.plain, std::mem::take(&mut wire.greeting));
@@ -290,7 +293,6 @@ impl Device {
 
 impl Body {
     fn take(&mut self, event: Event<'_>, core: &mut Core) -> io::Result<()> {
-        self.heard = core.now;
         match event {
             Event::Data { stream: OPEN, bytes, is_last } => {
                 let mut messages = std::mem::take(&mut self.messages);
