@@ -1,6 +1,7 @@
 //! What a condition makes of the sets. Slow and obvious is [`Condition::matches`]; this computes the same for all devices
 //! at once, and a test compares the two.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use super::index::Index;
@@ -26,6 +27,21 @@ impl Index {
         match self.part(condition.root()) {
             Part::In(set) => set,
             Part::Out(set) => self.all.without(&set),
+        }
+    }
+
+    /// How many values of attributes [`Index::evaluate`] may have to look at: what a condition costs at most.
+    #[must_use]
+    pub fn comparisons(&self, condition: &Condition) -> usize {
+        self.comparisons_in(condition.root())
+    }
+
+    fn comparisons_in(&self, expression: &Expression) -> usize {
+        match expression {
+            Expression::Topic(_) | Expression::Attribute { operator: Operator::Equal, .. } => 0,
+            Expression::Attribute { name, .. } => self.attributes.get(name).map_or(0, BTreeMap::len),
+            Expression::Not(inner) => self.comparisons_in(inner),
+            Expression::All(parts) | Expression::Any(parts) => parts.iter().map(|part| self.comparisons_in(part)).sum(),
         }
     }
 

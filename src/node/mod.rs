@@ -280,6 +280,7 @@ fn fault(error: store::Error) -> Fault {
         store::Error::UnknownDevice => Code::SessionEnded,
         store::Error::UnknownGroup(_) => Code::GroupNotFound,
         store::Error::GroupExists(_) | store::Error::GroupNotEmpty(_) => Code::GroupExists,
+        store::Error::TooDear(_) => Code::InvalidCondition,
         store::Error::TooManyGroups(_) => Code::TooManyGroups,
         store::Error::TooManyScheduled(_) => Code::TooManyScheduled,
         store::Error::StaleVersion(_) => Code::StaleVersion,

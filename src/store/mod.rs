@@ -75,6 +75,9 @@ pub enum Error {
     /// As many scheduled messages wait as the tenant may have. Nothing was written.
     #[error("{0} scheduled messages wait, which is the limit")]
     TooManyScheduled(u64),
+    /// The condition compares attributes that have too many different values. Nothing was written.
+    #[error("the condition would compare more than {0} values of attributes; compare with == or ask for a topic")]
+    TooDear(usize),
     /// The message is not known, or long gone.
     #[error("no such message is known; it may be long gone")]
     UnknownMessage,

@@ -24,6 +24,9 @@ impl Writer {
     /// See [`crate::store::Store::append`]. A refusal has staged nothing.
     pub(super) fn append(&mut self, append: Append) -> Result<Appended, Error> {
         self.now = append.now;
+        if let Some(condition) = &append.wishes.condition {
+            self.roll.check(append.log.tenant(), condition)?;
+        }
         let sync = append.durability == Durability::Fsync;
         let appended = match (self.repeated(&append)?, append.wishes.send_at) {
             // It is synced too: the first one may have been content with less.

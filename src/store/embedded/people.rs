@@ -77,6 +77,9 @@ pub(super) fn audience(
     after: Option<DeviceNumber>,
     most: usize,
 ) -> Result<Audience, Error> {
+    if let Of::Condition(condition) = of {
+        roll.check(tenant, condition)?;
+    }
     let set = roll.set(tenant, of);
     let users = roll.users(tenant, &set);
     // After the set: who is in it is recorded by now, unless its command is not answered yet.
