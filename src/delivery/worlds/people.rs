@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::delivery::session::Input;
 use crate::delivery::worlds::world::{World, inbox, topic};
 use crate::model::cursor::Cursor;
+use crate::model::id::{DeviceNumber, Receiver};
 use crate::model::log::{LogId, Offset};
 use crate::model::message::{Aim, DismissReason, Dismissed, Entry, Exclusion, Urgency};
 use crate::model::quiet::{QuietHours, TimeOfDay};
@@ -120,7 +121,7 @@ impl World {
         let mut aim = Aim::default();
         if let LogId::Broadcast(_) = id {
             let in_it = (0..4).filter(|_| self.rng.bool());
-            aim.audience = Some(in_it.map(crate::model::id::DeviceNumber).collect());
+            aim.audience = Some(in_it.map(DeviceNumber).collect());
         }
         if self.rng.u8(0..6) == 0 {
             let receiver = self.devices[self.rng.usize(0..4)].receiver.clone();
@@ -133,9 +134,17 @@ impl World {
     /// What a push that is sent must obey, besides its urgency.
     pub(super) fn may_have(&self, number: usize, entry: &Entry) {
         let device = &self.devices[number];
-        assert!(device.eligible.contains(&entry.id), "{} is not for {}", entry.id, device.receiver);
+        let Receiver { user, device: name, .. } = &device.receiver;
+        let meets = |aim: &Arc<Aim>| aim.meets(user, name, DeviceNumber(u32::try_from(number).expect("few devices")));
+        assert!(entry.aim.as_ref().is_none_or(meets), "{} excludes {}", entry.id, device.receiver);
         assert!(!device.told_to_dismiss.contains(&entry.id), "{} was sent after its dismissal", entry.id);
+        let home =
+            self.logs.iter().find(|(_, log)| log.entries.get(&entry.offset.0).is_some_and(|at| at.id == entry.id));
         let Some(connection) = device.connection.as_ref() else { return };
+        // The session does not know yet that the device has left: what it reads meanwhile it may still send.
+        let unaware = connection.hints.iter().any(|hint| matches!(hint, Input::Refreshing))
+            && home.is_some_and(|(id, _)| device.left.contains(id));
+        assert!(unaware || device.eligible.contains(&entry.id), "{} is not for {}", entry.id, device.receiver);
         if connection.refreshing {
             panic!("something was sent while it is not known what is followed");
         }
@@ -143,12 +152,7 @@ impl World {
         if quiet && connection.current && !self.jumped {
             assert_eq!(entry.urgency, Urgency::High, "sent in quiet hours");
         }
-        if connection.hints.iter().any(|hint| matches!(hint, Input::Refreshing)) || entry.offset == Offset::ZERO {
-            return;
-        }
-        let home =
-            self.logs.iter().find(|(_, log)| log.entries.get(&entry.offset.0).is_some_and(|at| at.id == entry.id));
-        if let Some((id, log)) = home {
+        if let Some((id, log)) = home.filter(|_| !unaware && entry.offset > Offset::ZERO) {
             let (epoch, after) = device.owed_after.get(id).copied().unwrap_or((log.head.epoch, u64::MAX));
             let owed = epoch != log.head.epoch || entry.offset.0 > after;
             assert!(owed, "{} of {id} was sent to one who left", entry.offset.0);
