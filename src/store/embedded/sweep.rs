@@ -169,9 +169,9 @@ impl Writer {
         Ok(())
     }
 
-    /// A device has one key, which is looked at twice within the longest absence: opening a device need not move it,
-    /// A device has one key (the seat of a user that left its groups has another), which is looked at twice within the longest absence: opening a device need not move it,
-    /// and one that is open all the time is noted as seen before a crash could make it look absent.
+    /// A device has one key (the seat of a user that left its groups has another), which is looked at twice within the
+    /// longest absence: opening a device need not move it, and one that is open all the time is noted as seen before a
+    /// crash could make it look absent.
     fn sweep_device(&mut self, target: &[u8], now: Timestamp, swept: &mut Swept) -> Result<usize, Error> {
         if target.first() == Some(&key::USER) {
             swept.forgotten += u64::from(self.sweep_seat(target, now)?);
