@@ -43,10 +43,8 @@ impl Feed {
     }
 
     /// The log has a new life: nothing known of the old one holds.
-    pub(crate) fn reset(&mut self, head: Head) {
-        let queued = self.queued;
-        let following = Following { log: self.log.clone(), cursor: Cursor::default(), head };
-        *self = Self { queued, changed: true, ..Self::new(following) };
+    pub(crate) fn restart(&mut self, following: Following) {
+        *self = Self { queued: self.queued, ..Self::new(following) };
     }
 
     /// Whether there is something to read.

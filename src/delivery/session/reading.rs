@@ -35,9 +35,9 @@ impl Session {
         for log in gone.cloned().collect::<Vec<_>>() {
             self.unfollow(&log);
         }
-        for Following { log, cursor, .. } in &following {
-            if let Ok(at) = self.position(log) {
-                self.settled_elsewhere(at, cursor);
+        for following in &following {
+            if let Ok(at) = self.position(&following.log) {
+                self.settled_elsewhere(at, following);
             }
         }
         self.follow(following);
@@ -53,12 +53,15 @@ impl Session {
     }
 
     /// The store may know of more that is settled: who left a topic and joined it again begins at its head.
-    fn settled_elsewhere(&mut self, at: usize, cursor: &Cursor) {
-        let feed = &mut self.feeds[at];
+    fn settled_elsewhere(&mut self, at: usize, following: &Following) {
+        let (feed, cursor) = (&mut self.feeds[at], &following.cursor);
         if cursor.epoch == feed.head.epoch {
             feed.cursor.merge(cursor);
             self.window.remove_settled(&feed.log, &feed.cursor.settled);
             self.queue(at);
+        } else if cursor.epoch == following.head.epoch {
+            // The log has had a new life for so long that the device left it and joined it again there.
+            self.restart(at, following.clone());
         }
     }
 
@@ -282,9 +285,13 @@ impl Session {
     /// The log has a new life.
     fn reset(&mut self, at: usize, head: Head) {
         let log = self.feeds[at].log.clone();
-        self.window.remove_log(&log);
-        self.abandon_read(&log);
-        self.feeds[at].reset(head);
+        self.restart(at, Following { log, cursor: Cursor::default(), head });
+    }
+
+    fn restart(&mut self, at: usize, following: Following) {
+        self.window.remove_log(&following.log);
+        self.abandon_read(&following.log);
+        self.feeds[at].restart(following);
         self.queue(at);
     }
 

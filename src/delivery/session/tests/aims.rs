@@ -10,7 +10,7 @@ use crate::model::clock::Moment;
 use crate::model::cursor::{Cursor, Following};
 use crate::model::frame::{Ack, Nack, Ticket, Verdict};
 use crate::model::id::{DeviceId, DeviceNumber, TenantId, TopicName, UserId};
-use crate::model::log::{Epoch, LogId, Offset};
+use crate::model::log::{Epoch, Head, LogId, Offset};
 use crate::model::message::{Aim, DismissReason, Dismissed, Entry, Exclusion, Urgency};
 use crate::model::set::DeviceSet;
 use crate::model::standing::Standing;
@@ -222,4 +222,18 @@ fn a_session_says_where_a_push_stands() {
     assert_eq!(bench.session.standing(at(9), &topic("a"), EPOCH, Offset(12)), Standing::NotFollowed);
     bench.feed(10, Input::Drain { return_after: Duration::ZERO, grace: Duration::from_secs(9) });
     assert_eq!(standing(&bench, 10, 13), Standing::Moving);
+}
+
+/// The log was lost, and the device left and joined it again in its new life, all before the session heard of any of it.
+#[test]
+fn who_joined_again_in_a_new_life_of_the_log_begins_at_its_head_there() {
+    let mut bench = Bench::open(caught_up(topic("a")), at(1_000_000_000), Options::default());
+    bench.feed(1, Input::Refreshing);
+    let new = Epoch(EPOCH.0 + 1);
+    let life = Head { epoch: new, last: Offset(3), trimmed: Offset::ZERO };
+    let anew = Following { log: topic("a"), cursor: Cursor::after(new, Offset(3)), head: life };
+    bench.feed(2, Input::Refreshed(vec![anew], None));
+    let next = Input::Grown { log: topic("a"), epoch: new, last: Offset(4), entry: Some(entry(4)) };
+    bench.feed(3, next);
+    assert_eq!(bench.sent(), [(1, 4)], "and nothing from before it joined");
 }
