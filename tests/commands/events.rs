@@ -1,9 +1,9 @@
 //! `cancel`, `receipts`, `tag`, `trace`, `presence`, `webhook`.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::process::{Child, ChildStderr, ChildStdout, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use pushline::model::clock::Clock;
@@ -17,8 +17,8 @@ use super::terminal::Terminal;
 /// A command that goes on. Killed when dropped.
 struct Follower {
     child: Child,
-    out: BufReader<ChildStdout>,
-    err: BufReader<ChildStderr>,
+    out: mpsc::Receiver<String>,
+    err: mpsc::Receiver<String>,
 }
 
 impl Follower {
@@ -26,8 +26,8 @@ impl Follower {
     fn start(terminal: &Terminal, arguments: &[&str]) -> Self {
         let mut command = terminal.command(&[&["--json"], arguments].concat());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary was built");
-        let out = BufReader::new(child.stdout.take().expect("a pipe"));
-        let err = BufReader::new(child.stderr.take().expect("a pipe"));
+        let out = lines(child.stdout.take().expect("a pipe"));
+        let err = lines(child.stderr.take().expect("a pipe"));
         let mut follower = Self { child, out, err };
         follower.notes("following; position");
         follower
@@ -36,9 +36,7 @@ impl Follower {
     /// Waits until it notes this.
     fn notes(&mut self, words: &str) -> String {
         loop {
-            let mut line = String::new();
-            let length = self.err.read_line(&mut line).expect("text");
-            assert!(length > 0, "it ended");
+            let line = self.err.recv_timeout(PATIENCE).expect("a note in time");
             if line.contains(words) {
                 return line;
             }
@@ -47,10 +45,19 @@ impl Follower {
 
     /// The next object.
     fn next(&mut self) -> Value {
-        let mut line = String::new();
-        self.out.read_line(&mut line).expect("text");
+        let line = self.out.recv_timeout(PATIENCE).expect("an object in time");
         serde_json::from_str(&line).unwrap_or_else(|why| panic!("{why}: {line:?}"))
     }
+}
+
+/// The lines of a pipe as they come: reading it would wait forever.
+fn lines(pipe: impl Read + Send + 'static) -> mpsc::Receiver<String> {
+    let (put, lines) = mpsc::sync_channel(64);
+    std::thread::spawn(move || {
+        let mut lines = BufReader::new(pipe).lines().map_while(Result::ok);
+        lines.all(|line| put.send(line).is_ok())
+    });
+    lines
 }
 
 impl Drop for Follower {
@@ -275,8 +282,8 @@ async fn a_follower_goes_on_where_it_was_cut() {
     let door = Door::open(gateway.backend).await;
     let url = format!("http://{}", door.address);
     let terminal = Terminal::of(&gateway.key, &url, gateway.backend);
-    let mut follower = Follower::start(&terminal, &["receipts", "--follow"]);
-    let mut pushed = Vec::new();
+    let mut follower = Follower::start(&terminal, &["receipts", "--follow", "--after", "0"]);
+    let (mut pushed, mut told) = (Vec::new(), Vec::new());
     for round in 0..3 {
         if round > 0 {
             gateway.kill();
@@ -288,8 +295,9 @@ async fn a_follower_goes_on_where_it_was_cut() {
             let answer = terminal.object(&["push", "--user", "ada", "hi"]);
             pushed.push(answer["id"].clone());
         }
+        // It is connected to this gateway, and will notice that it is cut.
+        told.extend((told.len()..pushed.len()).map(|_| follower.next()));
     }
-    let told: Vec<_> = pushed.iter().map(|_| follower.next()).collect();
     assert_eq!(told.iter().map(|receipt| receipt["message"].clone()).collect::<Vec<_>>(), pushed);
     let positions: Vec<_> = told.iter().map(|receipt| receipt["position"].as_u64().expect("a number")).collect();
     assert_eq!(positions, (1..=9).collect::<Vec<_>>());
