@@ -4,7 +4,8 @@ use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
-    let files = ["device", "backend", "audience", "receipts"].map(|file| format!("pushline/v1/{file}.proto"));
+    let files = ["device", "backend", "audience", "receipts", "access", "admin", "business"]
+        .map(|file| format!("pushline/v1/{file}.proto"));
     let files = protox::compile(files, ["proto"])?;
     tonic_prost_build::configure()
         .bytes(".pushline.v1")

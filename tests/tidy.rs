@@ -126,7 +126,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
 const CONTRACTS: &[&str] = &["src/store/mod.rs", "src/bus/mod.rs"];
 
 /// Children of contracts that are part of the contract: plain values, no implementation.
-const CONTRACT_WORDS: &[&str] = &["journal", "message", "people"];
+const CONTRACT_WORDS: &[&str] = &["journal", "message", "people", "record"];
 
 /// Names that say nothing of what is inside.
 const EMPTY_NAMES: &[&str] = &["util", "utils", "helper", "helpers", "common", "misc", "manager", "base"];

@@ -56,6 +56,7 @@ pub(super) fn read(message: Bytes) -> Result<Option<Incoming>, Error> {
         None => None,
         Some(pb::open_response::Frame::Welcome(frame)) => Some(Incoming::Welcome(welcome(frame)?)),
         Some(pb::open_response::Frame::Push(frame)) => Some(Incoming::Push(Box::new(push(frame)?))),
+        Some(pb::open_response::Frame::TokenExpiring(_)) => None,
         Some(pb::open_response::Frame::Move(frame)) => {
             Some(Incoming::Move { return_after: millis(frame.return_after_ms) })
         }

@@ -193,7 +193,7 @@ async fn a_drain_moves_the_client_to_a_new_connection() {
     peer.go_away().await;
     pushes.send(push(2, 2, "x")).await;
     assert_eq!(next(&mut client).await.id, id(2));
-    pushes.send(Frame::Move(pb::Move { return_after_ms: 1, grace_ms: 1000 })).await;
+    pushes.send(Frame::Move(pb::Move { return_after_ms: 1, grace_ms: 1000, nodes: Vec::new() })).await;
     let (_peer, mut pushes) = gateway.welcome(welcome()).await;
     pushes.send(push(5, 1, "x")).await;
     assert_eq!(next(&mut client).await.id, id(5));

@@ -43,7 +43,8 @@ impl Add<Duration> for Moment {
 }
 
 /// A reading of the wall clock: milliseconds since the unix epoch. Expiry and records use it; it may jump.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
 pub struct Timestamp(u64);
 
 impl Timestamp {

@@ -16,6 +16,8 @@ pub enum CloseReason {
     SlowConsumer,
     /// Its access token expired.
     TokenExpired,
+    /// Its access token was revoked, or its tenant suspended.
+    Revoked,
     /// The device broke the protocol; the text says how.
     Protocol(&'static str),
     /// The store failed; what is not acked is kept.
@@ -32,6 +34,7 @@ impl CloseReason {
         Self::TakenOver,
         Self::TokenExpired,
         Self::Protocol("how"),
+        Self::Revoked,
     ];
 
     /// Stable number: 1xx may return, 2xx must not by itself.
@@ -45,6 +48,7 @@ impl CloseReason {
             Self::TakenOver => 201,
             Self::TokenExpired => 202,
             Self::Protocol(_) => 203,
+            Self::Revoked => 204,
         }
     }
 
@@ -57,6 +61,7 @@ impl CloseReason {
             Self::HeartbeatTimeout => "heartbeat_timeout",
             Self::SlowConsumer => "slow_consumer",
             Self::TokenExpired => "token_expired",
+            Self::Revoked => "revoked",
             Self::Protocol(_) => "protocol",
             Self::StoreFailed => "store_failed",
         }
@@ -75,7 +80,9 @@ impl CloseReason {
             Self::HeartbeatTimeout => (Duration::ZERO, Duration::from_secs(1)),
             Self::Drain => (Duration::ZERO, Duration::from_secs(5)),
             Self::SlowConsumer | Self::StoreFailed => (Duration::from_secs(5), Duration::from_secs(15)),
-            Self::TakenOver | Self::TokenExpired | Self::Protocol(_) => (Duration::ZERO, Duration::ZERO),
+            Self::TakenOver | Self::TokenExpired | Self::Protocol(_) | Self::Revoked => {
+                (Duration::ZERO, Duration::ZERO)
+            }
         }
     }
 }
@@ -90,6 +97,7 @@ impl fmt::Display for CloseReason {
             Self::SlowConsumer => f.write_str("the device did not take what was sent to it for too long"),
             Self::TokenExpired => f.write_str("the access token expired; open again with a new one"),
             Self::Protocol(how) => write!(f, "the device broke the protocol: {how}"),
+            Self::Revoked => f.write_str("the access token was revoked; log in again"),
             Self::StoreFailed => f.write_str("the store failed; what was not acked is kept and will be redelivered"),
         }
     }

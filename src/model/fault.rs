@@ -86,6 +86,16 @@ codes! {
     ExpiredToken = 203, "expired_token", Unauthenticated, 401;
     /// The token is good but names another device.
     Forbidden = 204, "forbidden", PermissionDenied, 403;
+    /// The token was revoked, or its tenant is suspended.
+    RevokedToken = 205, "revoked_token", Unauthenticated, 401;
+    /// The API key has not the scope that the method needs.
+    ScopeMissing = 206, "scope_missing", PermissionDenied, 403;
+    /// The login was refused. No answer tells why: not which tenants, users or devices exist.
+    LoginRefused = 207, "login_refused", Unauthenticated, 401;
+    /// A viewer with a share token may only read.
+    ReadOnly = 208, "read_only", PermissionDenied, 403;
+    /// The tenant is suspended.
+    TenantSuspended = 209, "tenant_suspended", PermissionDenied, 403;
     /// The connection has no session yet: `Open` comes first.
     NoSession = 301, "no_session", FailedPrecondition, 409;
     /// The connection has a session already: one connection is one session.
@@ -102,12 +112,22 @@ codes! {
     GroupNotFound = 307, "group_not_found", NotFound, 404;
     /// The group exists and maps to other topics.
     GroupExists = 308, "group_exists", AlreadyExists, 409;
-    /// The user's groups were set with this version, or a newer one, before.
+    /// It was changed meanwhile: a version that is as new, or newer, is there.
     StaleVersion = 309, "stale_version", FailedPrecondition, 409;
     /// The message to be replaced is over, or went to another target.
     NotReplaceable = 310, "not_replaceable", FailedPrecondition, 409;
     /// The tenant has no webhook of this kind.
     WebhookNotFound = 311, "webhook_not_found", NotFound, 404;
+    /// There is no such tenant.
+    TenantNotFound = 312, "tenant_not_found", NotFound, 404;
+    /// The tenant exists.
+    TenantExists = 313, "tenant_exists", AlreadyExists, 409;
+    /// The tenant has no such key, or it stands in the configuration and is changed there.
+    KeyNotFound = 314, "key_not_found", NotFound, 404;
+    /// The tenant has no such share.
+    ShareNotFound = 315, "share_not_found", NotFound, 404;
+    /// There is no such node.
+    NodeNotFound = 316, "node_not_found", NotFound, 404;
     /// The gateway holds as many connections as it may.
     TooManyConnections = 401, "too_many_connections", ResourceExhausted, 429;
     /// The user holds as many connections as one user may.
@@ -126,12 +146,22 @@ codes! {
     TooManyScheduled = 408, "too_many_scheduled", ResourceExhausted, 429;
     /// The tenant has as many streams of events open as it may.
     TooManyStreams = 409, "too_many_streams", ResourceExhausted, 429;
+    /// Too much in too short a time; the answer says when to try again.
+    RateLimited = 410, "rate_limited", ResourceExhausted, 429;
+    /// The tenant has as much of something as it may; the words say of what.
+    TenantQuota = 411, "tenant_quota", ResourceExhausted, 429;
+    /// The share has as many viewers as it may.
+    TooManyViewers = 412, "too_many_viewers", ResourceExhausted, 429;
+    /// The tenant has as many keys, shares or revocations as it may.
+    TooManyRecords = 413, "too_many_records", ResourceExhausted, 429;
     /// The store failed; nothing of the request is stored unless its answer says so.
     StoreFailed = 501, "store_failed", Unavailable, 503;
     /// The gateway is being drained; go elsewhere or come back.
     Draining = 502, "draining", Unavailable, 503;
     /// A fault of the gateway itself; the log has more.
     Internal = 503, "internal", Internal, 500;
+    /// What checks the login (the business server, the identity provider) could not be asked; try again.
+    LoginUnavailable = 504, "login_unavailable", Unavailable, 503;
 }
 
 /// gRPC status codes that the gateway answers with (numbers of the gRPC specification).

@@ -2,11 +2,15 @@
 //! These are the meanings; `wire` knows the bytes.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
+
+use bytes::Bytes;
 
 use crate::model::clock::Timestamp;
 use crate::model::close::CloseReason;
-use crate::model::id::{DeviceId, MessageId, SessionId, TopicName};
+use crate::model::id::{DeviceId, MessageId, SessionId, TenantId, TopicName, UserId};
 use crate::model::message::{Entry, Urgency};
 
 /// What a device asks for when it opens a session. Numbers are as the device sent them; `delivery::handshake` bounds them.
@@ -114,6 +118,13 @@ pub enum Frame {
         return_after: Duration,
         /// The stream ends by itself after so long.
         grace: Duration,
+        /// Where to, `host:port`, best first; empty: where it is.
+        nodes: Arc<[String]>,
+    },
+    /// The access token is about to expire.
+    TokenExpiring {
+        /// When.
+        expires_at: Timestamp,
     },
     /// Always the last.
     Close {
@@ -179,10 +190,87 @@ pub enum Request {
     },
     /// The user has seen these messages here.
     Dismiss(Vec<MessageId>),
+    /// Go on with this access token.
+    Renew(String),
+    /// Check a credential. Needs no session.
+    Login(Box<Login>),
+    /// Give a challenge. Needs no session.
+    Challenge(TenantId, DeviceId),
+}
+
+/// Who wants to log in.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    /// Of this tenant.
+    pub tenant: TenantId,
+    /// On this device.
+    pub device: DeviceId,
+    /// What is to be checked.
+    pub credential: Credential,
+    /// Name of its software, for logs.
+    pub agent: String,
+}
+
+/// What is to be checked at a login. Never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// What the tenant's business server understands.
+    Business(Bytes),
+    /// A JWT of the tenant's identity provider.
+    Jwt(String),
+    /// A signature with the device's enrolled key.
+    Key(KeyProof),
+    /// A code that enrols a public key, and proof of its private half.
+    Enrolment {
+        /// The code.
+        code: String,
+        /// The key.
+        public_key: Bytes,
+        /// Made with it.
+        proof: KeyProof,
+    },
+}
+
+/// Proof that a device has a private key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeyProof {
+    /// What was to be signed.
+    pub challenge: Bytes,
+    /// The signature.
+    pub signature: Bytes,
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Login({}/{})", self.tenant, self.device)
+    }
+}
+
+/// A login that was accepted.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LoggedIn {
+    /// The access token.
+    pub token: String,
+    /// When it expires.
+    pub expires_at: Timestamp,
+    /// When to log in again, from now.
+    pub refresh_after: Duration,
+    /// Whom the token names.
+    pub user: UserId,
+    /// On which device.
+    pub device: DeviceId,
+    /// Where to connect, best first; empty: here.
+    pub nodes: Arc<[String]>,
+}
+
+impl fmt::Debug for LoggedIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LoggedIn({}/{})", self.user, self.device)
+    }
 }
 
 /// The answer on a short stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Pushes settled now, and seqs that were settled before.
     Acked {
@@ -212,5 +300,19 @@ pub enum Answer {
     Dismissed {
         /// Messages that were dismissed now.
         dismissed: u32,
+    },
+    /// After a `Renew`.
+    Renewed {
+        /// When the newer token expires.
+        expires_at: Timestamp,
+    },
+    /// After a `Login`.
+    LoggedIn(Box<LoggedIn>),
+    /// After a `Challenge`.
+    Challenge {
+        /// To be signed.
+        challenge: Bytes,
+        /// Until when it is good.
+        expires_at: Timestamp,
     },
 }

@@ -100,6 +100,18 @@ name!(
     /// A sender's word for messages that belong together.
     Tag
 );
+name!(
+    /// An API key of a tenant, without its secret.
+    KeyId
+);
+name!(
+    /// Topics that a backend shares with people without an account.
+    ShareId
+);
+name!(
+    /// A node of this deployment.
+    NodeName
+);
 
 /// A device's number within its tenant, given once and never again: what sets of devices are made of. A user that no
 /// device of was seen yet has one too, which its first device takes over.

@@ -1,6 +1,8 @@
 //! Plain values that every room shares: ids, messages, frames, faults, close reasons, clock readings. No behaviour
 //! beyond what a value can know of itself, no I/O (the one exception, reading the clocks, is [`clock::Clock`]).
 
+pub mod access;
+pub mod audit;
 pub mod clock;
 pub mod close;
 pub mod condition;
@@ -17,4 +19,5 @@ pub mod receipt;
 pub mod rule;
 pub mod set;
 pub mod standing;
+pub mod tenant;
 pub mod webhook;

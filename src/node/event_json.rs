@@ -13,6 +13,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::model::audit;
 use crate::model::presence;
 use crate::model::receipt::{Counts, End, Receipt, What};
 use crate::store::{Event, HandOff};
@@ -24,6 +25,7 @@ pub fn event(position: u64, event: &Event) -> Value {
         Event::Receipt(told) => receipt(position, told),
         Event::Presence(event) => presence_event(position, event),
         Event::HandOff(told) => hand_off(position, told),
+        Event::Audit(told) => audit(position, told),
     }
 }
 
@@ -38,6 +40,23 @@ pub fn counts(counts: &Counts) -> Value {
         "missed": counts.missed,
         "waiting": counts.waiting(),
     })
+}
+
+/// An event of the audit log.
+#[must_use]
+pub fn audit(position: u64, told: &audit::Event) -> Value {
+    let mut value = json!({
+        "position": position,
+        "at_ms": told.at.as_millis(),
+        "actor": told.actor.to_string(),
+        "action": told.action.as_str(),
+        "object": told.object,
+        "details": told.details,
+    });
+    if let Some(tenant) = &told.tenant {
+        value["tenant"] = tenant.as_str().into();
+    }
+    value
 }
 
 fn receipt(position: u64, receipt: &Receipt) -> Value {

@@ -194,6 +194,7 @@ impl Wanted {
                 self.user.as_ref().is_none_or(of_user)
             }
             Event::HandOff(hand_off) => self.user.as_ref().is_none_or(|user| hand_off.user == *user),
+            Event::Audit(_) => true,
         }
     }
 }

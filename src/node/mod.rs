@@ -1,6 +1,7 @@
 //! The one hall where delivery, store and bus meet. It names no socket and no codec: transports give it links, the
 //! backend side gives it drafts.
 
+pub mod access;
 pub mod admit;
 mod alarm;
 mod bell;
@@ -284,6 +285,8 @@ fn fault(error: store::Error) -> Fault {
         store::Error::TooManyGroups(_) => Code::TooManyGroups,
         store::Error::TooManyScheduled(_) => Code::TooManyScheduled,
         store::Error::StaleVersion(_) => Code::StaleVersion,
+        store::Error::Conflict(_) => Code::StaleVersion,
+        store::Error::TenantQuota(..) => Code::TenantQuota,
         store::Error::UnknownMessage => Code::MessageNotFound,
         store::Error::NotReplaceable(_) => Code::NotReplaceable,
         store::Error::Failed(why) => {

@@ -1,5 +1,6 @@
 //! Events in journals, and sums of them. Plain values.
 
+use crate::model::audit;
 use crate::model::clock::Timestamp;
 use crate::model::id::{DeviceId, MessageId, UserId};
 use crate::model::presence;
@@ -14,6 +15,8 @@ pub enum Journal {
     Presence,
     /// [`HandOff`]s.
     HandOffs,
+    /// [`audit::Event`]s. Those of all tenants stand also under [`crate::store::EVERYONE`].
+    Audit,
 }
 
 /// Something in a journal.
@@ -25,6 +28,8 @@ pub enum Event {
     Presence(presence::Event),
     /// In [`Journal::HandOffs`].
     HandOff(HandOff),
+    /// In [`Journal::Audit`].
+    Audit(audit::Event),
 }
 
 /// A device did not ack a message in time: it is to be handed off. There is one for each message and device, ever.

@@ -7,6 +7,7 @@ mod journal;
 mod message;
 pub mod open;
 mod people;
+mod record;
 
 #[cfg(test)]
 mod contract;
@@ -24,6 +25,10 @@ pub use self::message::{
     Append, Appended, DeviceOutcome, DeviceState, Idempotency, MessageRecord, MessageState, Wishes,
 };
 pub use self::people::{Audience, Changed, Device, Group, MembersChange, Of, Topic, User};
+pub use self::record::{
+    Expected, Put, RECORD_BYTES_MAX, RECORD_NAME_BYTES_MAX, Record, Recorded, Shelf, TenantLimits, Usage,
+};
+use crate::model::audit;
 use crate::model::clock::Timestamp;
 use crate::model::cursor::Cursor;
 pub use crate::model::cursor::{Dead, Following};
@@ -35,6 +40,9 @@ use crate::model::presence;
 use crate::model::quiet::QuietHours;
 use crate::model::receipt::Report;
 use crate::model::webhook::{self, Webhook};
+
+/// Under this name the audit log of all tenants is kept. No tenant can have it.
+pub const EVERYONE: &str = "_everyone";
 
 /// Why the store did not do what was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,6 +86,12 @@ pub enum Error {
     /// The condition compares attributes that have too many different values. Nothing was written.
     #[error("the condition would compare more than {0} values of attributes; compare with == or ask for a topic")]
     TooDear(usize),
+    /// A record is not as it was expected: it has this version, or there is none. Nothing was written.
+    #[error("it was changed meanwhile: its version is {0:?}")]
+    Conflict(Option<u64>),
+    /// The tenant has as much of this as it may. Nothing was written.
+    #[error("the tenant has {1} {0}, which is its limit")]
+    TenantQuota(&'static str, u64),
     /// The message is not known, or long gone.
     #[error("no such message is known; it may be long gone")]
     UnknownMessage,
@@ -154,6 +168,11 @@ pub trait Listener: Send + Sync + 'static {
 
     /// Events were added to these journals, and can be read. The same rules.
     fn noted(&self, journals: &[(TenantId, Journal)]);
+
+    /// Records were changed, in this order. The same rules. Who keeps none in mind need not care.
+    fn recorded(&self, records: Vec<Recorded>) {
+        let _ = records;
+    }
 }
 
 /// What the store knows of a device that opens.
@@ -354,6 +373,33 @@ pub trait Store: Send + Sync + 'static {
 
     /// A webhook's journal was delivered up to this position. Not synced: after a power cut some may be delivered again.
     fn delivered(&self, tenant: &TenantId, kind: webhook::Kind, position: u64) -> Answer<()>;
+
+    /// Writes records, all of them or none, and adds to the audit log: each event to its tenant's and to that of
+    /// [`EVERYONE`]. Answers with the versions that the records have now, when they are on disk and the listener was told.
+    fn write(&self, puts: Vec<Put>, audit: Vec<audit::Event>) -> Answer<Vec<u64>>;
+
+    /// A record; `None` when there is none, or its time is over by `now`.
+    fn record(&self, shelf: Shelf, name: &str, now: Timestamp) -> Answer<Option<Record>>;
+
+    /// Records whose names begin with `prefix`, by name, after one, at most so many; without those whose time is over.
+    fn records(
+        &self,
+        shelf: Shelf,
+        prefix: &str,
+        after: Option<&str>,
+        most: usize,
+        now: Timestamp,
+    ) -> Answer<Vec<(String, Record)>>;
+
+    /// Bounds of a tenant from now on, until the store is closed.
+    fn limit(&self, tenant: &TenantId, limits: TenantLimits);
+
+    /// What a tenant takes now.
+    fn usage(&self, tenant: &TenantId) -> Answer<Usage>;
+
+    /// Forgets a device that is not open, with its cursors and subscriptions, as if it had been absent for long. Unknown
+    /// devices are ignored.
+    fn forget(&self, receiver: &Receiver, now: Timestamp) -> Answer<()>;
 
     /// Merges cursors and records dead messages. Answers when the operating system has them: they survive the death of
     /// the process, and a power cut costs at most a redelivery. Ignored are cursors of logs not followed any more, and

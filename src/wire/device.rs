@@ -1,6 +1,8 @@
 //! The device protocol of `proto/pushline/v1/device.proto`: frames and answers to bytes, bytes to requests, for the
 //! gateway's side. What it accepts is checked: the values it returns are within the protocol's bounds.
 
+pub mod login;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -30,11 +32,27 @@ pub enum Method {
     Update,
     /// The user has seen messages.
     Dismiss,
+    /// Goes on with another access token.
+    Renew,
+    /// Checks a credential. Needs no session.
+    Login,
+    /// Gives a challenge. Needs no session.
+    Challenge,
 }
 
 impl Method {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Open, Self::Ack, Self::Subscribe, Self::Unsubscribe, Self::Update, Self::Dismiss];
+    pub const ALL: [Self; 9] = [
+        Self::Open,
+        Self::Ack,
+        Self::Subscribe,
+        Self::Unsubscribe,
+        Self::Update,
+        Self::Dismiss,
+        Self::Renew,
+        Self::Login,
+        Self::Challenge,
+    ];
 
     /// The `:path` of its requests.
     #[must_use]
@@ -46,6 +64,9 @@ impl Method {
             Self::Unsubscribe => "/pushline.v1.Device/Unsubscribe",
             Self::Update => "/pushline.v1.Device/Update",
             Self::Dismiss => "/pushline.v1.Device/Dismiss",
+            Self::Renew => "/pushline.v1.Device/Renew",
+            Self::Login => "/pushline.v1.Device/Login",
+            Self::Challenge => "/pushline.v1.Device/Challenge",
         }
     }
 
@@ -105,11 +126,16 @@ pub fn put_frame(frame: &Frame, out: &mut Vec<u8>) {
             out.put_slice(&entry.body);
         }
         Frame::Welcome(welcome) => put_control(pb::open_response::Frame::Welcome(welcome_to_pb(welcome)), out),
-        Frame::Move { return_after, grace } => put_control(
+        Frame::Move { return_after, grace, nodes } => put_control(
             pb::open_response::Frame::Move(pb::Move {
                 return_after_ms: millis(*return_after),
                 grace_ms: millis(*grace),
+                nodes: nodes.to_vec(),
             }),
+            out,
+        ),
+        Frame::TokenExpiring { expires_at } => put_control(
+            pb::open_response::Frame::TokenExpiring(pb::TokenExpiring { expires_at_ms: expires_at.as_millis() }),
             out,
         ),
         Frame::Close { reason, return_after } => put_control(
@@ -166,7 +192,7 @@ pub fn room_for(frame: &Frame) -> usize {
             let dismissal = dismissal(entry).map_or(0, |_| DISMISSAL_FIELD_BYTES);
             PUSH_HEAD_BYTES_MAX + dismissal + entry.body.len()
         }
-        Frame::Welcome(_) | Frame::Move { .. } | Frame::Close { .. } => CONTROL_BYTES,
+        Frame::Welcome(_) | Frame::Move { .. } | Frame::TokenExpiring { .. } | Frame::Close { .. } => CONTROL_BYTES,
     }
 }
 
@@ -239,8 +265,8 @@ fn millis(span: Duration) -> u32 {
 
 /// The answer to a request, with its gRPC prefix.
 #[must_use]
-pub fn answer(answer: &Answer) -> Bytes {
-    match *answer {
+pub fn answer(answer: Answer) -> Bytes {
+    match answer {
         Answer::Acked { settled, already_settled } => grpc::framed(&pb::AckResponse { settled, already_settled }),
         Answer::Subscribed { subscriptions } => grpc::framed(&pb::SubscribeResponse { subscriptions }),
         Answer::Unsubscribed { subscriptions } => grpc::framed(&pb::UnsubscribeResponse { subscriptions }),
@@ -248,6 +274,18 @@ pub fn answer(answer: &Answer) -> Bytes {
             grpc::framed(&pb::UpdateResponse { urgency_floor: urgency_to_pb(urgency_floor).into(), window })
         }
         Answer::Dismissed { dismissed } => grpc::framed(&pb::DismissResponse { dismissed }),
+        Answer::Renewed { expires_at } => grpc::framed(&pb::RenewResponse { expires_at_ms: expires_at.as_millis() }),
+        Answer::LoggedIn(told) => grpc::framed(&pb::LoginResponse {
+            token: told.token,
+            expires_at_ms: told.expires_at.as_millis(),
+            refresh_after_ms: u64::try_from(told.refresh_after.as_millis()).unwrap_or(u64::MAX),
+            user: told.user.to_string(),
+            device: told.device.to_string(),
+            nodes: told.nodes.to_vec(),
+        }),
+        Answer::Challenge { challenge, expires_at } => {
+            grpc::framed(&pb::ChallengeResponse { challenge, expires_at_ms: expires_at.as_millis() })
+        }
     }
 }
 
@@ -284,7 +322,7 @@ pub fn open(body: Bytes, limit: usize, bearer: Option<&str>) -> Result<Open, Fau
     })
 }
 
-/// Reads the body of a request on an open session. `Open` is not one of them.
+/// Reads the body of a request. `Open` is not one of them.
 ///
 /// # Errors
 /// A [`Fault`] that tells the device what is wrong.
@@ -305,6 +343,11 @@ pub fn request(method: Method, body: Bytes, limit: usize) -> Result<Request, Fau
             Ok(Request::Update { urgency_floor, window: update.window, attributes })
         }
         Method::Dismiss => dismiss(message(body, limit)?).map(Request::Dismiss),
+        Method::Renew => Ok(Request::Renew(message::<pb::RenewRequest>(body, limit)?.token)),
+        Method::Login => login::login(message(body, limit)?).map(|login| Request::Login(Box::new(login))),
+        Method::Challenge => {
+            login::challenge(&message(body, limit)?).map(|(tenant, device)| Request::Challenge(tenant, device))
+        }
     }
 }
 

@@ -391,7 +391,7 @@ impl Session {
     fn drain(&mut self, now: Now, return_after: Duration, grace: Duration, out: &mut Vec<Output>) {
         if self.phase == Phase::Open {
             self.phase = Phase::Moving(now.moment + grace);
-            out.push(Output::Send(Frame::Move { return_after, grace }));
+            out.push(Output::Send(Frame::Move { return_after, grace, nodes: Arc::default() }));
         }
     }
 

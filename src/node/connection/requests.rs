@@ -39,6 +39,9 @@ impl<L: Link> Connection<L> {
             Request::Update { urgency_floor, window, attributes: None } => {
                 self.feed(now, Input::Update(ticket, urgency_floor, window))
             }
+            Request::Renew(_) | Request::Login(_) | Request::Challenge(..) => {
+                self.link.answer(ticket, Err(Fault::new(Code::UnknownMethod, "not built yet")));
+            }
             _ if self.waiting.len() >= WAITING_MAX => {
                 let words = "more requests wait for the store than fit; try again in a moment";
                 self.link.answer(ticket, Err(Fault::new(Code::StoreBusy, words)));
@@ -95,8 +98,8 @@ impl<L: Link> Connection<L> {
                 let described = store.describe(&receiver, attributes.unwrap_or_default());
                 self.write(ticket, async move { Written::Described(urgency_floor, window, described.await) });
             }
-            // Acks go to the session.
-            Request::Ack(_) => self.writing = false,
+            // These do not wait here.
+            Request::Ack(_) | Request::Renew(_) | Request::Login(_) | Request::Challenge(..) => self.writing = false,
         }
     }
 

@@ -110,7 +110,7 @@ async fn events(State(intake): State<Intake>, request: Request) -> Response {
 fn to_pb(batch: Batch) -> pb::PresenceBatch {
     let events = batch.events.into_iter().filter_map(|(position, event)| match event {
         Event::Presence(told) => Some(event_to_pb(position, told)),
-        Event::Receipt(_) | Event::HandOff(_) => None,
+        Event::Receipt(_) | Event::HandOff(_) | Event::Audit(_) => None,
     });
     pb::PresenceBatch { events: events.collect(), position: batch.position, missed: batch.missed, last: batch.last }
 }

@@ -62,7 +62,7 @@ fn wanted(message: &str, tag: &str) -> Result<Wanted, Fault> {
 fn to_pb(batch: Batch) -> pb::ReceiptBatch {
     let receipts = batch.events.into_iter().filter_map(|(position, event)| match event {
         Event::Receipt(told) => Some(receipt(position, told)),
-        Event::Presence(_) | Event::HandOff(_) => None,
+        Event::Presence(_) | Event::HandOff(_) | Event::Audit(_) => None,
     });
     pb::ReceiptBatch { receipts: receipts.collect(), position: batch.position, missed: batch.missed, last: batch.last }
 }

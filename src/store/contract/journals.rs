@@ -87,6 +87,7 @@ pub(in crate::store) async fn journals_and_tenants_are_apart(place: &dyn Place) 
         let fits = |event: &Event| match journal {
             Journal::Receipts => matches!(event, Event::Receipt(_)),
             Journal::Presence => matches!(event, Event::Presence(_)),
+            Journal::Audit => matches!(event, Event::Audit(_)),
             Journal::HandOffs => matches!(event, Event::HandOff(_)),
         };
         assert!(page.events.iter().all(|(_, event)| fits(event)));

@@ -34,7 +34,7 @@ const TRIM_MAX: usize = 128;
 /// What a batch adds to journals.
 pub(super) struct Journals {
     /// By tenant, and there by journal.
-    added: Vec<(TenantId, [Added; 3])>,
+    added: Vec<(TenantId, [Added; 4])>,
     /// Where each tenant is among them.
     places: HashMap<TenantId, usize>,
     /// Where the last event went: mostly the next one goes there too, which spares looking it up.
@@ -112,7 +112,7 @@ impl Journals {
 }
 
 /// In the order in which they are declared.
-const ALL: [Journal; 3] = [Journal::Receipts, Journal::Presence, Journal::HandOffs];
+const ALL: [Journal; 4] = [Journal::Receipts, Journal::Presence, Journal::HandOffs, Journal::Audit];
 
 impl Writer {
     /// See [`crate::store::Store::note`].

@@ -301,6 +301,7 @@ pub(super) fn reach(tenant: &TenantId, journal: Journal) -> Vec<u8> {
         Journal::Receipts => b'r',
         Journal::Presence => b'p',
         Journal::HandOffs => b'h',
+        Journal::Audit => b'a',
     });
     key
 }
@@ -313,6 +314,7 @@ pub(super) fn journal_of(key: &[u8]) -> Result<(TenantId, Journal), Error> {
         b"r" => Journal::Receipts,
         b"p" => Journal::Presence,
         b"h" => Journal::HandOffs,
+        b"a" => Journal::Audit,
         _ => return Err(damaged("journal")),
     };
     Ok((tenant, journal))

@@ -79,7 +79,7 @@ impl Link for NativeLink {
 
     fn answer(&mut self, ticket: Ticket, answer: Result<Answer, Fault>) {
         match answer {
-            Ok(answer) => self.edge.answer(ticket.0, device::answer(&answer)),
+            Ok(answer) => self.edge.answer(ticket.0, device::answer(answer)),
             Err(fault) => self.edge.refuse(ticket.0, &fault),
         }
     }
@@ -98,7 +98,7 @@ impl Link for NativeLink {
 const fn status(reason: &CloseReason) -> u16 {
     let status = match reason {
         _ if reason.may_return() => Grpc::Unavailable,
-        CloseReason::TokenExpired => Grpc::Unauthenticated,
+        CloseReason::TokenExpired | CloseReason::Revoked => Grpc::Unauthenticated,
         CloseReason::TakenOver => Grpc::Aborted,
         _ => Grpc::InvalidArgument,
     };

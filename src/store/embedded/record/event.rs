@@ -1,8 +1,11 @@
 //! Events as a journal holds them, one after another. It does not know their positions.
 
 use super::{Input, push, push_text};
+use std::collections::BTreeMap;
+
+use crate::model::audit;
 use crate::model::clock::Timestamp;
-use crate::model::id::{DeviceId, MessageId, Tag, UserId};
+use crate::model::id::{DeviceId, MessageId, Tag, TenantId, UserId};
 use crate::model::presence;
 use crate::model::receipt::{Counts, End, Receipt, What};
 use crate::store::{Error, Event, HandOff, Journal};
@@ -108,7 +111,37 @@ pub(in crate::store::embedded) fn put_event(out: &mut Vec<u8>, event: &Event) {
             push_text(out, user.as_str());
             push_text(out, device.as_ref().map_or("", DeviceId::as_str));
         }
+        Event::Audit(event) => put_audit(out, event),
     }
+}
+
+fn put_audit(out: &mut Vec<u8>, event: &audit::Event) {
+    push(out, event.at.as_millis());
+    push_text(out, event.tenant.as_ref().map_or("", TenantId::as_str));
+    push_text(out, &event.actor.to_string());
+    push_text(out, event.action.as_str());
+    push_text(out, &event.object);
+    push(out, event.details.len() as u64);
+    for (word, text) in &event.details {
+        push_text(out, word);
+        push_text(out, text);
+    }
+}
+
+fn audit(input: &mut Input<'_>) -> Result<audit::Event, Error> {
+    let at = input.time()?;
+    let tenant = match input.text()? {
+        "" => None,
+        name => Some(TenantId::new(name).map_err(|_| input.damaged())?),
+    };
+    let actor = audit::Actor::parse(input.text()?).ok_or_else(|| input.damaged())?;
+    let action = audit::Action::parse(input.text()?).ok_or_else(|| input.damaged())?;
+    let object = input.text()?.to_owned();
+    let mut details = BTreeMap::new();
+    for _ in 0..input.number()? {
+        details.insert(input.text()?.to_owned(), input.text()?.to_owned());
+    }
+    Ok(audit::Event { at, tenant, actor, action, object, details })
 }
 
 fn put_presence(out: &mut Vec<u8>, event: &presence::Event) {
@@ -189,6 +222,7 @@ impl Written {
                 Journal::Receipts => Event::Receipt(receipt(&mut input)?),
                 Journal::Presence => Event::Presence(presence(&mut input)?),
                 Journal::HandOffs => Event::HandOff(hand_off(&mut input)?),
+                Journal::Audit => Event::Audit(audit(&mut input)?),
             };
             if !each(following, event) {
                 return Ok(());

@@ -1,0 +1,1 @@
+//! What is asked at every request, in memory: tenants, keys, revocations, shares.
