@@ -3,6 +3,7 @@
 //! For development: the gateway signs the tokens itself. A login that issues them will change this room only.
 
 mod key;
+mod secret;
 mod token;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use crate::model::id::{Receiver, TenantId};
 use key::{KeyRing, SigningKey};
 
 pub use key::{API_KEY_FILE, ApiKey, DEFAULT_TENANT, Error};
+pub use secret::{SecretHash, hex, id_of, make_key, make_key_id, unhex};
 pub use token::{Claims, TOKEN_BYTES_MAX};
 
 /// Issues and checks device tokens, and tells whose an API key is. Shows no secret when printed with `{:?}`.
