@@ -110,6 +110,7 @@ impl Server {
         let metrics = Arc::new(Metrics::new());
         let cores = Cores::start(cores(config), &metrics).map_err(Error::Cores)?;
         let node = Arc::new(Node::new(node_options(config), clock, authority, store, metrics, &cores));
+        node.load().await?;
         let (stop_accepting, cut) = (CancellationToken::new(), CancellationToken::new());
         let stop_backend = CancellationToken::new();
         let native = Native::new(Arc::clone(&node), acceptor, native_options(config), &cores);

@@ -1,22 +1,22 @@
-//! The secrets behind credentials: the key that signs tokens, and the API keys of backends. It does not read requests.
+//! The secrets in files and in the configuration: the key that signs tokens, the admin key, and fixed API keys of
+//! backends. It does not read requests.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
-use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{DecodingKey, EncodingKey};
 
+use crate::auth::secret::{SecretHash, make_key};
 use crate::file::{self, Access};
-use crate::model::fault::{Code, Fault};
-use crate::model::id::{NameError, TenantId};
+use crate::model::id::{KeyId, NameError, TenantId};
 
 /// The file in the folder of keys that holds the API key which the gateway makes itself, as `tenant:key`.
 pub const API_KEY_FILE: &str = "api-key";
+
+/// The file in the folder of keys that holds the admin key.
+pub const ADMIN_KEY_FILE: &str = "admin-key";
 
 /// The tenant of the API key that the gateway makes itself.
 pub const DEFAULT_TENANT: &str = "default";
@@ -115,9 +115,7 @@ impl ApiKey {
         if tenant.is_reserved() {
             return Err(Error::Reserved(tenant));
         }
-        let fit = (KEY_BYTES_MIN..=KEY_BYTES_MAX).contains(&secret.len())
-            && secret.bytes().all(|byte| byte.is_ascii_graphic());
-        if !fit {
+        if !is_fit(secret) {
             return Err(Error::Unfit { tenant });
         }
         Ok(Self { tenant, secret: secret.to_owned() })
@@ -138,11 +136,7 @@ impl ApiKey {
     /// Loads the gateway's own key from a folder, or makes it there.
     pub(super) fn open(folder: &Path) -> Result<Self, Error> {
         let path = folder.join(API_KEY_FILE);
-        let content = open_file(&path, || {
-            let mut chance = [0; 32];
-            SystemRandom::new().fill(&mut chance).map_err(io::Error::other)?;
-            Ok(format!("{}:plk_{}\n", DEFAULT_TENANT, URL_SAFE_NO_PAD.encode(chance)).into_bytes())
-        })?;
+        let content = open_file(&path, || Ok(format!("{DEFAULT_TENANT}:{}\n", make_key(OWN_KEY)?).into_bytes()))?;
         std::str::from_utf8(&content)
             .ok()
             .and_then(|text| Self::parse(text.trim_end()).ok())
@@ -156,62 +150,92 @@ impl fmt::Debug for ApiKey {
     }
 }
 
-/// The API keys that are accepted. It holds hashes, so that a memory dump does not hand out keys.
-#[derive(Default)]
-pub(super) struct KeyRing {
-    /// SHA-256 of a key, and whose it is. A plain hash is enough because keys are long and random.
-    entries: Vec<([u8; SHA256_OUTPUT_LEN], TenantId)>,
+/// The key of the operator. Shows no secret when printed with `{:?}`.
+#[derive(Clone)]
+pub struct AdminKey {
+    /// The key.
+    secret: String,
+    /// What is compared.
+    hash: SecretHash,
 }
 
+impl AdminKey {
+    /// Loads it from a folder, or makes it there.
+    pub(super) fn open(folder: &Path) -> Result<Self, Error> {
+        let path = folder.join(ADMIN_KEY_FILE);
+        let content = open_file(&path, || Ok(format!("{}\n", make_key("admin")?).into_bytes()))?;
+        let text = std::str::from_utf8(&content).map(str::trim_end).ok().filter(|text| is_fit(text));
+        let secret = text.ok_or(Error::Damaged { path, expected: "an admin key" })?.to_owned();
+        Ok(Self { hash: SecretHash::of(&secret), secret })
+    }
+
+    /// The key itself, to be shown to its owner only.
+    #[must_use]
+    pub fn secret(&self) -> &str {
+        &self.secret
+    }
+
+    /// Whether this is its hash. Takes the same time whatever it is.
+    #[must_use]
+    pub fn matches(&self, hash: &SecretHash) -> bool {
+        self.hash.matches(hash)
+    }
+}
+
+impl fmt::Debug for AdminKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AdminKey")
+    }
+}
+
+/// An API key that stands in the configuration or in the data folder, and is changed there. Its secret is kept as a hash,
+/// so that a memory dump does not hand it out.
+#[derive(Clone, Debug)]
+pub struct FixedKey {
+    /// Its id: [`OWN_KEY`], or `config-1` for the first of the configuration.
+    pub id: KeyId,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// What is compared.
+    hash: SecretHash,
+}
+
+/// Id of the key that the gateway makes itself.
+pub const OWN_KEY: &str = "own";
+
+/// The fixed keys.
+#[derive(Debug, Default)]
+pub(super) struct KeyRing(Vec<FixedKey>);
+
 impl KeyRing {
-    /// Accepts a key. The same again is harmless.
-    pub(super) fn add(&mut self, key: &ApiKey) -> Result<(), Error> {
-        let hash = hash(&key.secret);
-        match self.entries.iter().find(|(known, _)| *known == hash) {
-            Some((_, tenant)) if *tenant == key.tenant => Ok(()),
-            Some((_, tenant)) => Err(Error::AmbiguousKey { one: tenant.clone(), other: key.tenant.clone() }),
+    /// Accepts a key under an id. One that is accepted already keeps the id that it has.
+    pub(super) fn add(&mut self, id: &str, key: &ApiKey) -> Result<(), Error> {
+        let hash = SecretHash::of(&key.secret);
+        match self.find(&hash) {
+            Some(known) if known.tenant == key.tenant => Ok(()),
+            Some(known) => Err(Error::AmbiguousKey { one: known.tenant.clone(), other: key.tenant.clone() }),
             None => {
-                self.entries.push((hash, key.tenant.clone()));
+                let id = KeyId::new(id).map_err(Error::Tenant)?;
+                self.0.push(FixedKey { id, tenant: key.tenant.clone(), hash });
                 Ok(())
             }
         }
     }
 
-    /// Whose keys are in it, each once.
-    pub(super) fn tenants(&self) -> Vec<TenantId> {
-        let tenants: std::collections::BTreeSet<_> = self.entries.iter().map(|(_, tenant)| tenant.clone()).collect();
-        tenants.into_iter().collect()
+    /// All of them, in the order in which they came.
+    pub(super) fn keys(&self) -> &[FixedKey] {
+        &self.0
     }
 
-    /// Whose key this is. Every entry is compared, each in constant time, so the time taken tells nothing of the keys.
-    pub(super) fn tenant_of(&self, secret: &str) -> Result<TenantId, Fault> {
-        if secret.is_empty() {
-            return Err(Fault::new(Code::MissingCredentials, "no API key: send `authorization: Bearer KEY`"));
-        }
-        // No key has a colon: whoever sends one took the tenant along, from the file or the option.
-        let words = match secret.contains(':') {
-            true => "the API key is not one this gateway accepts; send only what stands behind the colon of TENANT:KEY",
-            false => "the API key is not one this gateway accepts",
-        };
-        let refused = || Fault::new(Code::InvalidCredentials, words);
-        if secret.len() > KEY_BYTES_MAX {
-            return Err(refused());
-        }
-        let hash = hash(secret);
-        let mut found = None;
-        for (known, tenant) in &self.entries {
-            if aws_lc_rs::constant_time::verify_slices_are_equal(known, &hash).is_ok() {
-                found = Some(tenant);
-            }
-        }
-        found.cloned().ok_or_else(refused)
+    /// The one whose hash this is. Every one is compared, each in constant time, so the time taken tells nothing of them.
+    pub(super) fn find(&self, hash: &SecretHash) -> Option<&FixedKey> {
+        self.0.iter().fold(None, |found, key| if key.hash.matches(hash) { Some(key) } else { found })
     }
 }
 
-fn hash(secret: &str) -> [u8; SHA256_OUTPUT_LEN] {
-    let mut hash = [0; SHA256_OUTPUT_LEN];
-    hash.copy_from_slice(digest(&SHA256, secret.as_bytes()).as_ref());
-    hash
+/// Whether a key is hard enough to guess, and can travel in a header.
+fn is_fit(secret: &str) -> bool {
+    (KEY_BYTES_MIN..=KEY_BYTES_MAX).contains(&secret.len()) && secret.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn open_file(path: &Path, make: impl FnOnce() -> io::Result<Vec<u8>>) -> Result<Vec<u8>, Error> {
@@ -221,18 +245,18 @@ fn open_file(path: &Path, make: impl FnOnce() -> io::Result<Vec<u8>>) -> Result<
         .map_err(|source| Error::File { path: path.to_owned(), source })
 }
 
-/// 32 characters of a reasonable alphabet cannot be guessed; the gateway's own keys have 47.
+/// 32 characters of a reasonable alphabet cannot be guessed; 43 of those that the gateway makes are chance.
 const KEY_BYTES_MIN: usize = 32;
 
 /// A guess, far above any key in use. Longer credentials are refused before they are hashed.
-const KEY_BYTES_MAX: usize = 256;
+pub const KEY_BYTES_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use super::{ApiKey, Error, KEY_BYTES_MAX, KeyRing, SigningKey};
-    use crate::model::fault::Code;
+    use super::{AdminKey, ApiKey, Error, KeyRing, SigningKey};
+    use crate::auth::secret::SecretHash;
 
     #[test]
     fn keys_are_checked_when_read() {
@@ -254,27 +278,46 @@ mod tests {
     }
 
     #[test]
-    fn whoever_sends_the_tenant_too_is_told() {
-        let words = KeyRing::default().tenant_of("default:plk_x").unwrap_err().to_string();
-        assert!(words.contains("behind the colon") && !words.contains("plk_x"), "{words}");
+    fn a_ring_knows_its_keys_and_no_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = ApiKey::open(folder.path()).unwrap();
+        let mut ring = KeyRing::default();
+        let id = |ring: &KeyRing, secret: &str| ring.find(&SecretHash::of(secret)).map(|key| key.id.to_string());
+        assert_eq!(id(&ring, own.secret()), None);
+        ring.add("own", &own).unwrap();
+        ring.add("config-1", &own).unwrap();
+        let other = ApiKey::parse(&format!("urn:shop:{}", "k".repeat(32))).unwrap();
+        ring.add("config-2", &other).unwrap();
+        assert_eq!((id(&ring, own.secret()).as_deref(), ring.keys().len()), (Some("own"), 2), "the same again");
+        assert_eq!(id(&ring, other.secret()).as_deref(), Some("config-2"));
+        assert_eq!(ring.find(&SecretHash::of(other.secret())).unwrap().tenant.as_str(), "urn:shop");
+        let anothers = ApiKey::parse(&format!("other:{}", "k".repeat(32))).unwrap();
+        assert!(matches!(ring.add("config-3", &anothers), Err(Error::AmbiguousKey { .. })));
+        for wrong in ["", "plk_", &format!("{}x", own.secret()), &own.secret()[1..], "é\0"] {
+            assert_eq!(id(&ring, wrong), None, "{wrong:?}");
+        }
     }
 
     #[test]
-    fn a_ring_knows_its_keys_and_no_others() {
+    fn keys_of_files_hold_across_restarts_and_are_not_printed() {
         let folder = tempfile::tempdir().unwrap();
-        let key = ApiKey::open(folder.path()).unwrap();
+        let (own, admin) = (ApiKey::open(folder.path()).unwrap(), AdminKey::open(folder.path()).unwrap());
+        assert!(own.secret().starts_with("plk_own_") && admin.secret().starts_with("plk_admin_"));
+        assert_eq!(ApiKey::open(folder.path()).unwrap(), own);
+        assert!(AdminKey::open(folder.path()).unwrap().matches(&SecretHash::of(admin.secret())));
+        assert!(!admin.matches(&SecretHash::of(own.secret())));
         let mut ring = KeyRing::default();
-        assert_eq!(ring.tenant_of(key.secret()).unwrap_err().code, Code::InvalidCredentials);
-        ring.add(&key).unwrap();
-        assert_eq!(ring.tenant_of(key.secret()).unwrap(), *key.tenant());
-        ring.add(&ApiKey::parse(&format!("{}:{}", key.tenant(), "k".repeat(32))).unwrap()).unwrap();
-        assert_eq!(ring.tenants(), [key.tenant().clone()]);
-        assert_eq!(ring.tenant_of("").unwrap_err().code, Code::MissingCredentials);
-        let changed = format!("{}x", key.secret());
-        let shorter = &key.secret()[1..];
-        for wrong in [&changed, shorter, "plk_", &"x".repeat(KEY_BYTES_MAX + 1), "é\0"] {
-            assert_eq!(ring.tenant_of(wrong).unwrap_err().code, Code::InvalidCredentials, "{wrong:?}");
-        }
+        ring.add("own", &own).unwrap();
+        let printed = format!("{own:?} {admin:?} {ring:?}");
+        assert!(!printed.contains(own.secret()) && !printed.contains(admin.secret()), "{printed}");
+    }
+
+    #[test]
+    fn a_key_of_the_older_form_is_still_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = format!("plk_{}", "a_b-".repeat(11));
+        std::fs::write(folder.path().join("api-key"), format!("default:{secret}\n")).unwrap();
+        assert_eq!(ApiKey::open(folder.path()).unwrap().secret(), secret);
     }
 
     #[test]
@@ -282,13 +325,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         SigningKey::open(folder.path()).unwrap();
         ApiKey::open(folder.path()).unwrap();
-        for name in ["token-key.der", "api-key"] {
+        AdminKey::open(folder.path()).unwrap();
+        for name in ["token-key.der", "api-key", "admin-key"] {
             let path = folder.path().join(name);
             assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
             std::fs::write(&path, b"\xffgarbage").unwrap();
         }
         assert!(matches!(SigningKey::open(folder.path()), Err(Error::Damaged { .. })));
         assert!(matches!(ApiKey::open(folder.path()), Err(Error::Damaged { .. })));
+        assert!(matches!(AdminKey::open(folder.path()), Err(Error::Damaged { .. })));
         assert_eq!(std::fs::read(folder.path().join("api-key")).unwrap(), b"\xffgarbage");
     }
 }

@@ -11,26 +11,32 @@ use std::path::Path;
 
 use crate::model::clock::Timestamp;
 use crate::model::fault::{Code, Fault};
-use crate::model::id::{Receiver, TenantId};
+use crate::model::id::Receiver;
 
 use key::{KeyRing, SigningKey};
 
-pub use key::{API_KEY_FILE, ApiKey, DEFAULT_TENANT, Error};
+pub use key::{
+    ADMIN_KEY_FILE, API_KEY_FILE, AdminKey, ApiKey, DEFAULT_TENANT, Error, FixedKey, KEY_BYTES_MAX, OWN_KEY,
+};
 pub use secret::{SecretHash, hex, id_of, make_key, make_key_id, unhex};
 pub use token::{Claims, TOKEN_BYTES_MAX};
 
-/// Issues and checks device tokens, and tells whose an API key is. Shows no secret when printed with `{:?}`.
+/// Issues and checks device tokens, and knows the fixed keys. Shows no secret when printed with `{:?}`.
 pub struct Authority {
     /// Signs tokens and checks them; from the folder, never changed.
     signing: SigningKey,
-    /// Every API key that is accepted, hashed; grows only by [`Authority::accept`].
+    /// The fixed API keys, hashed; grows only by [`Authority::accept`].
     ring: KeyRing,
+    /// How many keys of the configuration were accepted.
+    configured: usize,
     /// The API key that was made for [`DEFAULT_TENANT`], for printing at the start.
     own_key: ApiKey,
+    /// The operator's key.
+    admin_key: AdminKey,
 }
 
 impl Authority {
-    /// Loads the signing key and the gateway's own API key from a folder, or makes them there. They hold across
+    /// Loads the signing key, the gateway's own API key and the admin key from a folder, or makes them there. They hold across
     /// restarts.
     ///
     /// # Errors
@@ -38,23 +44,43 @@ impl Authority {
     pub fn open(folder: &Path) -> Result<Self, Error> {
         let signing = SigningKey::open(folder)?;
         let own_key = ApiKey::open(folder)?;
+        let admin_key = AdminKey::open(folder)?;
         let mut ring = KeyRing::default();
-        ring.add(&own_key)?;
-        Ok(Self { signing, ring, own_key })
+        ring.add(OWN_KEY, &own_key)?;
+        Ok(Self { signing, ring, configured: 0, own_key, admin_key })
     }
 
-    /// Accepts another API key.
+    /// Accepts a key of the configuration; its id is `config-` and its place there.
     ///
     /// # Errors
     /// [`Error::AmbiguousKey`] when another tenant has the same key.
     pub fn accept(&mut self, key: &ApiKey) -> Result<(), Error> {
-        self.ring.add(key)
+        self.configured += 1;
+        self.ring.add(&format!("config-{}", self.configured), key)
     }
 
     /// The API key that was made for [`DEFAULT_TENANT`].
     #[must_use]
     pub const fn own_key(&self) -> &ApiKey {
         &self.own_key
+    }
+
+    /// The operator's key.
+    #[must_use]
+    pub const fn admin_key(&self) -> &AdminKey {
+        &self.admin_key
+    }
+
+    /// The keys of the configuration and of the data folder.
+    #[must_use]
+    pub fn fixed_keys(&self) -> &[FixedKey] {
+        self.ring.keys()
+    }
+
+    /// The fixed key whose secret has this hash.
+    #[must_use]
+    pub fn fixed_key(&self, hash: &SecretHash) -> Option<&FixedKey> {
+        self.ring.find(hash)
     }
 
     /// A token with which `receiver` may open a session until `expires_at` (rounded down to a second).
@@ -69,22 +95,6 @@ impl Authority {
     /// [`Code::MissingCredentials`], [`Code::InvalidCredentials`] or [`Code::ExpiredToken`].
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<Claims, Fault> {
         token::verify(&self.signing, token, now)
-    }
-
-    /// The tenant whose API key this is.
-    ///
-    /// # Errors
-    /// [`Code::MissingCredentials`] or [`Code::InvalidCredentials`].
-    pub fn tenant_of(&self, api_key: &str) -> Result<TenantId, Fault> {
-        self.ring.tenant_of(api_key)
-    }
-}
-
-impl Authority {
-    /// Every tenant that has an API key, once.
-    #[must_use]
-    pub fn tenants(&self) -> Vec<TenantId> {
-        self.ring.tenants()
     }
 }
 
@@ -113,7 +123,7 @@ pub fn bearer(authorization: Option<&str>) -> Result<&str, Fault> {
 mod tests {
     use std::time::Duration;
 
-    use super::{ApiKey, Authority, Error, bearer};
+    use super::{ApiKey, Authority, Error, SecretHash, bearer};
     use crate::model::clock::Timestamp;
     use crate::model::fault::Code;
     use crate::model::id::{DeviceId, Receiver, TenantId, UserId};
@@ -128,6 +138,10 @@ mod tests {
         }
     }
 
+    fn tenant_of(authority: &Authority, key: &ApiKey) -> Option<String> {
+        authority.fixed_key(&SecretHash::of(key.secret())).map(|key| format!("{} {}", key.tenant, key.id))
+    }
+
     #[test]
     fn tokens_and_keys_hold_across_restarts() {
         let folder = tempfile::tempdir().unwrap();
@@ -136,7 +150,8 @@ mod tests {
         let second = Authority::open(folder.path()).unwrap();
         assert_eq!(second.verify(&token, NOW).unwrap().receiver, receiver());
         assert_eq!(second.own_key().secret(), first.own_key().secret());
-        assert_eq!(second.tenant_of(first.own_key().secret()).unwrap().as_str(), "default");
+        assert_eq!(tenant_of(&second, first.own_key()).as_deref(), Some("default own"));
+        assert!(second.admin_key().matches(&SecretHash::of(first.admin_key().secret())));
     }
 
     #[test]
@@ -145,7 +160,8 @@ mod tests {
         let [ours, theirs] = folders.each_ref().map(|folder| Authority::open(folder.path()).unwrap());
         let token = theirs.issue(&receiver(), NOW + Duration::from_secs(60), NOW);
         assert_eq!(ours.verify(&token, NOW).unwrap_err().code, Code::InvalidCredentials);
-        assert_eq!(ours.tenant_of(theirs.own_key().secret()).unwrap_err().code, Code::InvalidCredentials);
+        assert_eq!(tenant_of(&ours, theirs.own_key()), None);
+        assert!(!ours.admin_key().matches(&SecretHash::of(theirs.admin_key().secret())));
     }
 
     #[test]
@@ -155,10 +171,13 @@ mod tests {
         let key = ApiKey::parse("shop:0123456789abcdef0123456789abcdef").unwrap();
         authority.accept(&key).unwrap();
         authority.accept(&key).unwrap();
-        assert_eq!(authority.tenant_of(key.secret()).unwrap().as_str(), "shop");
+        assert_eq!(tenant_of(&authority, &key).as_deref(), Some("shop config-1"));
         let same = ApiKey::parse("bank:0123456789abcdef0123456789abcdef").unwrap();
         assert!(matches!(authority.accept(&same), Err(Error::AmbiguousKey { .. })));
-        assert_eq!(authority.tenant_of(key.secret()).unwrap().as_str(), "shop");
+        assert_eq!(tenant_of(&authority, &key).as_deref(), Some("shop config-1"));
+        let third = ApiKey::parse("shop:abcdef0123456789abcdef0123456789").unwrap();
+        authority.accept(&third).unwrap();
+        assert_eq!(tenant_of(&authority, &third).as_deref(), Some("shop config-4"), "by its place");
     }
 
     #[test]

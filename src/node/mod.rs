@@ -28,7 +28,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::auth::Authority;
+use crate::auth::{Authority, DEFAULT_TENANT};
 use crate::bus::{self, Bus};
 use crate::delivery::options::Options as DeliveryOptions;
 use crate::metrics::Metrics;
@@ -37,6 +37,8 @@ use crate::model::fault::{Code, Fault};
 use crate::model::id::{MessageId, Receiver, TenantId};
 use crate::model::quiet::QuietHours;
 use crate::model::rule::TopicRule;
+use crate::node::access::Credential;
+use crate::node::access::state::Access;
 use crate::node::bell::Bell;
 use crate::node::cores::Cores;
 use crate::node::dispatch::Desk;
@@ -92,6 +94,8 @@ pub struct Node {
     /// Topics of groups that name none.
     group_topics: TopicRule,
     authority: Authority,
+    /// Tenants, keys, and what else is asked at every request.
+    access: Arc<Access>,
     store: Arc<dyn Store>,
     bus: Arc<dyn Bus>,
     hub: Arc<Hub>,
@@ -119,7 +123,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node on a store, whose connections live on `cores`.
+    /// A node on a store, whose connections live on `cores`. Before anybody is let in, call [`Node::load`].
     #[must_use]
     pub fn new(
         options: Options,
@@ -133,13 +137,17 @@ impl Node {
         let hub = Arc::new(Hub::new(cores, options.connections_max, options.user_connections_max));
         let bus = bus::open::open(Arc::clone(&hub) as bus::SharedInlet);
         let bell = Arc::<Bell>::default();
-        store.announce_to(Arc::new(push::Herald::new(Arc::clone(&bus), Arc::clone(&bell), Arc::clone(&metrics))));
+        let configured = authority.fixed_keys().iter().map(|key| key.tenant.clone());
+        let access = Arc::new(Access::new(configured.chain(TenantId::new(DEFAULT_TENANT).ok())));
+        let herald = push::Herald::new(Arc::clone(&bus), Arc::clone(&bell), Arc::clone(&access), Arc::clone(&metrics));
+        store.announce_to(Arc::new(herald));
         Self {
             clock,
             delivery: Arc::new(options.delivery),
             limits: options.push,
             group_topics: options.group_topics,
             authority,
+            access,
             store,
             bus,
             hub,
@@ -209,9 +217,9 @@ impl Node {
     /// The tenant that an API key belongs to.
     ///
     /// # Errors
-    /// [`Code::MissingCredentials`] or [`Code::InvalidCredentials`].
+    /// Those of [`Node::caller`].
     pub fn tenant_of(&self, api_key: &str) -> Result<TenantId, Fault> {
-        self.authority.tenant_of(api_key)
+        self.caller(Credential::Key(api_key)).map(|caller| caller.tenant)
     }
 
     /// What is known of a message.

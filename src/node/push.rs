@@ -15,9 +15,10 @@ use crate::model::id::{MessageId, TenantId};
 use crate::model::log::{Epoch, LogId, Offset};
 use crate::model::message::{Aim, Durability, Entry, Exclusion, Target, Urgency};
 use crate::model::set::DeviceSet;
+use crate::node::access::state::Access;
 use crate::node::bell::Bell;
 use crate::node::{Node, fault};
-use crate::store::{self, Announced, Append, Appended, Audience, Idempotency, Of};
+use crate::store::{self, Announced, Append, Appended, Audience, Idempotency, Of, Recorded};
 
 pub use crate::store::Wishes;
 
@@ -283,13 +284,15 @@ pub(crate) struct Herald {
     bus: Arc<dyn Bus>,
     /// Rings for those who follow journals.
     bell: Arc<Bell>,
+    /// What is kept in mind of records.
+    access: Arc<Access>,
     /// Where stored pushes are counted: here, because the sender of one may not wait for its answer.
     metrics: Arc<Metrics>,
 }
 
 impl Herald {
-    pub(crate) const fn new(bus: Arc<dyn Bus>, bell: Arc<Bell>, metrics: Arc<Metrics>) -> Self {
-        Self { bus, bell, metrics }
+    pub(crate) const fn new(bus: Arc<dyn Bus>, bell: Arc<Bell>, access: Arc<Access>, metrics: Arc<Metrics>) -> Self {
+        Self { bus, bell, access, metrics }
     }
 }
 
@@ -306,6 +309,10 @@ impl store::Listener for Herald {
 
     fn noted(&self, journals: &[(TenantId, store::Journal)]) {
         self.bell.ring(journals);
+    }
+
+    fn recorded(&self, records: Vec<Recorded>) {
+        self.access.recorded(records);
     }
 }
 
@@ -325,6 +332,7 @@ mod tests {
     use crate::model::id::{MessageId, TenantId, TopicName};
     use crate::model::log::{Epoch, LogId, Offset};
     use crate::model::message::{Entry, Urgency};
+    use crate::node::access::state::Access;
     use crate::store::{Announced, Listener};
 
     /// Keeps what is published: batches of topic and offset.
@@ -361,7 +369,8 @@ mod tests {
     #[test]
     fn what_the_store_announces_is_counted_and_hinted_in_order_but_not_the_canary() {
         let (bus, metrics) = (Arc::<Published>::default(), Arc::new(Metrics::new()));
-        let herald = Herald::new(Arc::clone(&bus) as Arc<dyn Bus>, Arc::default(), Arc::clone(&metrics));
+        let access = Arc::new(Access::new([]));
+        let herald = Herald::new(Arc::clone(&bus) as Arc<dyn Bus>, Arc::default(), access, Arc::clone(&metrics));
         herald.appended(vec![
             announced("t", "a", 1),
             announced("_pushline", "canary", 1),

@@ -2,16 +2,22 @@
 //! at every request is in memory ([`state`]), brought up to date by the store's listener before a change is answered.
 
 pub mod audit;
+mod changes;
 pub mod device_keys;
+mod kept;
 pub mod keys;
 pub mod login;
 pub mod nodes;
 pub mod shares;
-mod state;
+pub(crate) mod state;
 pub mod tenants;
 pub mod tokens;
+mod ways;
 
+use crate::model::audit::Event;
 use crate::model::fault::{Code, Fault};
+use crate::node::{Node, fault};
+use crate::store::{self, Put};
 
 /// What a request of a backend came with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +28,29 @@ pub enum Credential<'a> {
     Key(&'a str),
     /// The SHA-256 of the client certificate that the connection was opened with.
     Certificate(&'a [u8; 32]),
+}
+
+impl Node {
+    /// Reads what must last, and tells the store what tenants may take. To be called once, before anybody is let in: until
+    /// then nobody is suspended and only fixed keys are known.
+    ///
+    /// # Errors
+    /// The store's, or a record cannot be read.
+    pub async fn load(&self) -> Result<(), store::Error> {
+        self.access.load(&*self.store, self.clock.now().wall).await?;
+        let tenants = self.access.tenants(None, usize::MAX);
+        tenants.iter().filter(|(_, known)| known.version > 0).for_each(|(name, _)| self.limit_tenant(name));
+        Ok(())
+    }
+
+    /// Writes records, all of them or none, and to the audit log that they were written. Answers with their versions when
+    /// they are on disk and in memory.
+    ///
+    /// # Errors
+    /// `stale_version` when one is not as it was expected, or the store's fault.
+    pub(crate) async fn write_records(&self, puts: Vec<Put>, event: Event) -> Result<Vec<u64>, Fault> {
+        self.store.write(puts, vec![event]).await.map_err(fault)
+    }
 }
 
 fn not_yet<T>() -> Result<T, Fault> {

@@ -22,7 +22,7 @@ impl Node {
     /// Tells tenants that the gateway was started again, and then what is said of their devices, until the node has
     /// drained and the last word is written. Run it on a task of its own.
     pub async fn keep_presence(&self) {
-        for tenant in self.authority.tenants() {
+        for (tenant, _) in self.access.tenants(None, usize::MAX) {
             if let Err(error) = self.reset_presence(&tenant).await {
                 tracing::warn!(%tenant, %error, "could not note that the gateway was started again");
             }
