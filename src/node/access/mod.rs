@@ -14,6 +14,9 @@ pub mod tenants;
 pub mod tokens;
 mod ways;
 
+#[cfg(test)]
+mod tests;
+
 use crate::model::audit::Event;
 use crate::model::fault::{Code, Fault};
 use crate::node::{Node, fault};
