@@ -197,6 +197,8 @@ options! {
         groups_per_user_max: u32 as Count<u32> = "1000" in "1"..="10000";
         /// How long receipts and presence events are kept to be read again.
         journal_ttl: Duration as Span = "7days" in "1min"..="90days";
+        /// How long the audit log is kept: who issued, revoked and changed what.
+        audit_ttl: Duration as Span = "90days" in "1min"..="3650days";
         /// Scheduled messages of one tenant that may wait. Full: the push is refused with `too_many_scheduled`.
         scheduled_max: u64 as Count<u64> = "100000" in "1"..="10000000";
     }
@@ -344,6 +346,7 @@ impl Store {
             broadcast_entries_max: self.broadcast_entries_max,
             groups_per_user_max: self.groups_per_user_max,
             journal_ttl: self.journal_ttl,
+            audit_ttl: self.audit_ttl,
             scheduled_max: self.scheduled_max,
         }
     }

@@ -16,6 +16,8 @@ pub(super) mod people;
 pub(super) mod random;
 pub(super) mod receipts;
 pub(super) mod receipts_random;
+pub(super) mod records;
+pub(super) mod records_random;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,6 +82,12 @@ macro_rules! contract {
                 who_listens_hears_of_new_events_before_the_answer, notes_wait_for_no_disk,
                 tags_sum_by_the_hour_of_acceptance, webhooks_go_on_where_they_were, a_webhook_is_on_disk_when_it_is_set,
                 receipts_of_many_callers_have_no_gap;
+            records: records_are_written_read_and_removed, records_are_written_only_as_expected_all_or_none,
+                of_many_who_take_a_record_one_has_it, a_record_that_cannot_be_is_refused_alone,
+                a_record_is_gone_when_its_time_is_over, what_is_over_counts_as_none,
+                records_are_on_disk_and_told_when_they_are_answered, the_audit_log_is_the_tenants_and_everyones,
+                the_audit_log_is_kept_for_a_time_of_its_own;
+            records_random: any_writes_of_records_match_a_plain_model;
             receipts_random: counts_add_up_and_equal_a_plain_model;
             mind: what_is_cancelled_goes_and_those_who_may_have_it_are_told,
                 what_is_cancelled_silently_leaves_no_word, a_dismissal_is_for_the_device_its_message_was_for,

@@ -127,6 +127,8 @@ pub struct Limits {
     pub groups_per_user_max: u32,
     /// How long receipts and presence events are kept.
     pub journal_ttl: Duration,
+    /// How long the audit log is kept.
+    pub audit_ttl: Duration,
     /// Scheduled messages of one tenant that may wait. Full: the push is refused.
     pub scheduled_max: u64,
 }
@@ -144,6 +146,7 @@ impl Default for Limits {
             broadcast_entries_max: 10_000,
             groups_per_user_max: 1_000,
             journal_ttl: Duration::from_secs(7 * 86_400),
+            audit_ttl: Duration::from_secs(90 * 86_400),
             scheduled_max: 100_000,
         }
     }
@@ -375,7 +378,9 @@ pub trait Store: Send + Sync + 'static {
     fn delivered(&self, tenant: &TenantId, kind: webhook::Kind, position: u64) -> Answer<()>;
 
     /// Writes records, all of them or none, and adds to the audit log: each event to its tenant's and to that of
-    /// [`EVERYONE`]. Answers with the versions that the records have now, when they are on disk and the listener was told.
+    /// [`EVERYONE`]. Each put sees those before it. One whose time was over when the store was last told the time, by an
+    /// event of this call or by any other, counts as none. Answers with the versions that the records have now, 0 for what
+    /// was removed, when all is on disk and the listener was told.
     fn write(&self, puts: Vec<Put>, audit: Vec<audit::Event>) -> Answer<Vec<u64>>;
 
     /// A record; `None` when there is none, or its time is over by `now`.

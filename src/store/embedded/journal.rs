@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::mem;
+use std::time::Duration;
 
 use super::key::{self, Purpose};
 use super::recent::Recent;
@@ -152,7 +153,7 @@ impl Writer {
         let mut reach = self.reach(&reach_key)?;
         if reach.first > reach.last {
             // It has one key that is due, for its oldest record.
-            self.put_due(at + self.limits.journal_ttl, Purpose::Forget, &reach_key);
+            self.put_due(at + self.kept_for(journal), Purpose::Forget, &reach_key);
         }
         for (count, bytes) in records {
             reach.last += count;
@@ -166,6 +167,14 @@ impl Writer {
     pub(super) fn last(&mut self, tenant: &TenantId, journal: Journal) -> Result<u64, Error> {
         let added = self.journals.to(tenant, journal).added();
         Ok(self.reach(&key::reach(tenant, journal))?.last + added)
+    }
+
+    /// How long the events of a journal are kept.
+    const fn kept_for(&self, journal: Journal) -> Duration {
+        match journal {
+            Journal::Receipts | Journal::Presence | Journal::HandOffs => self.limits.journal_ttl,
+            Journal::Audit => self.limits.audit_ttl,
+        }
     }
 
     fn reach(&mut self, key: &[u8]) -> Result<Reach, Error> {
@@ -190,7 +199,7 @@ impl Writer {
         let rows = rows.map(|row| row.and_then(|(key, value)| Ok((key.to_vec(), Written::decode_at(&value)?))));
         let mut removed = 0;
         for (key, at) in rows.collect::<Result<Vec<_>, Error>>()? {
-            let over_at = at + self.limits.journal_ttl;
+            let over_at = at + self.kept_for(journal);
             if over_at > now || removed == TRIM_MAX {
                 self.put_due(over_at, Purpose::Forget, target);
                 break;

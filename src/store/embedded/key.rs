@@ -5,9 +5,11 @@
 //! Numbers are big-endian, so that keys sort by them.
 
 mod due;
+mod shelf;
 mod wish;
 
 pub(super) use self::due::{Purpose, due, due_from, due_of, is_soon, soon_from};
+pub(super) use self::shelf::{SHELVED, shelved, shelved_after, shelved_of};
 pub(super) use self::wish::{SEEN, conflated, scheduled, seen, waiting};
 use crate::model::clock::Timestamp;
 use crate::model::id::{DeviceId, DeviceNumber, GroupName, MessageId, Receiver, Tag, TenantId, TopicName, UserId};

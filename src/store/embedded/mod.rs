@@ -28,6 +28,7 @@ mod retention;
 mod roll;
 mod schedule;
 mod seats;
+mod shelves;
 mod staged;
 mod sweep;
 mod table;
@@ -138,7 +139,7 @@ impl Embedded {
     }
 
     /// Queues a command now, which fixes its place, and waits for the answer later.
-    fn write<T: Send + 'static>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Answer<T> {
+    fn submit<T: Send + 'static>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Answer<T> {
         let (reply, answer) = oneshot::channel();
         let command = command(reply);
         let bytes = command.bytes();
@@ -154,7 +155,7 @@ impl Embedded {
         bytes: usize,
         apply: impl FnOnce(&mut Writer) -> Result<T, Error> + Send + 'static,
     ) -> Answer<T> {
-        self.write(|reply| Command::Rare(Box::new(Rare { apply, reply }), bytes))
+        self.submit(|reply| Command::Rare(Box::new(Rare { apply, reply }), bytes))
     }
 
     /// Reads where the caller is polled, without a thread of its own: a page is a few records that were written lately
@@ -180,7 +181,7 @@ impl Store for Embedded {
             let words = "a push to the broadcast log has a condition, and no other push has one";
             return Answer::known(Err(Error::Failed(words.to_owned())));
         }
-        self.write(|reply| Command::Append(append, reply))
+        self.submit(|reply| Command::Append(append, reply))
     }
 
     fn announce_to(&self, listener: Arc<dyn Listener>) {
@@ -205,7 +206,7 @@ impl Store for Embedded {
     }
 
     fn open(&self, receiver: &Receiver, now: Timestamp) -> Answer<Opened> {
-        self.write(|reply| Command::Open(receiver.clone(), now, reply))
+        self.submit(|reply| Command::Open(receiver.clone(), now, reply))
     }
 
     fn leave(&self, receiver: &Receiver, now: Timestamp) -> Answer<()> {
@@ -221,30 +222,36 @@ impl Store for Embedded {
     }
 
     fn subscribe(&self, receiver: &Receiver, topics: Vec<TopicName>) -> Answer<(Vec<Following>, u32)> {
-        self.write(|reply| Command::Subscribe(receiver.clone(), topics, reply))
+        self.submit(|reply| Command::Subscribe(receiver.clone(), topics, reply))
     }
 
     fn unsubscribe(&self, receiver: &Receiver, topics: Vec<TopicName>) -> Answer<u32> {
-        self.write(|reply| Command::Unsubscribe(receiver.clone(), topics, reply))
+        self.submit(|reply| Command::Unsubscribe(receiver.clone(), topics, reply))
     }
 
-    fn write(&self, _puts: Vec<Put>, _audit: Vec<audit::Event>) -> Answer<Vec<u64>> {
-        Answer::known(Err(Error::Failed("not built yet".to_owned())))
+    fn write(&self, puts: Vec<Put>, audit: Vec<audit::Event>) -> Answer<Vec<u64>> {
+        if let Err(error) = puts.iter().try_for_each(shelves::check) {
+            return Answer::known(Err(error));
+        }
+        let bytes = shelves::bytes(&puts, &audit);
+        self.write_with(bytes, move |writer| writer.write_records(puts, audit))
     }
 
-    fn record(&self, _shelf: Shelf, _name: &str, _now: Timestamp) -> Answer<Option<Record>> {
-        Answer::known(Err(Error::Failed("not built yet".to_owned())))
+    fn record(&self, shelf: Shelf, name: &str, now: Timestamp) -> Answer<Option<Record>> {
+        let name = name.to_owned();
+        self.read_with(move |table| shelves::record(&table.sight(), shelf, &name, now))
     }
 
     fn records(
         &self,
-        _shelf: Shelf,
-        _prefix: &str,
-        _after: Option<&str>,
-        _most: usize,
-        _now: Timestamp,
+        shelf: Shelf,
+        prefix: &str,
+        after: Option<&str>,
+        most: usize,
+        now: Timestamp,
     ) -> Answer<Vec<(String, Record)>> {
-        Answer::known(Ok(Vec::new()))
+        let (prefix, after) = (prefix.to_owned(), after.map(str::to_owned));
+        self.read_with(move |table| shelves::records(&table.sight(), shelf, &prefix, after.as_deref(), most, now))
     }
 
     fn limit(&self, _tenant: &TenantId, _limits: TenantLimits) {}
@@ -258,7 +265,7 @@ impl Store for Embedded {
     }
 
     fn commit(&self, commit: Commit) -> Answer<()> {
-        self.write(|reply| Command::Commit(commit, reply))
+        self.submit(|reply| Command::Commit(commit, reply))
     }
 
     fn message(&self, tenant: &TenantId, id: MessageId, now: Timestamp) -> Answer<Option<MessageRecord>> {
@@ -423,7 +430,7 @@ impl Store for Embedded {
     }
 
     fn sweep(&self, now: Timestamp) -> Answer<Swept> {
-        self.write(|reply| Command::Sweep(now, reply))
+        self.submit(|reply| Command::Sweep(now, reply))
     }
 
     fn health(&self) -> Health {

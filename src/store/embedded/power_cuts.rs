@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::model::audit::{self, Action, Actor};
 use crate::model::clock::Timestamp;
 use crate::model::cursor::Cursor;
 use crate::model::id::{DeviceId, MessageId, Receiver, TenantId, UserId};
@@ -15,7 +16,9 @@ use crate::model::log::{LogId, Offset};
 use crate::model::message::{Durability, Entry, Urgency};
 use crate::model::receipt::{Report, Reported, What};
 use crate::store::open::{Options, open};
-use crate::store::{Append, Commit, Event, Journal, Limits, MessageState, Store, Wishes};
+use crate::store::{
+    Append, Commit, EVERYONE, Event, Expected, Journal, Limits, MessageState, Put, Shelf, Store, Wishes,
+};
 
 fn at(millis: u64) -> Timestamp {
     Timestamp::from_millis(millis)
@@ -175,6 +178,62 @@ async fn a_message_is_taken_with_its_dismissal_or_not_at_all() {
         let record = store.message(&tenant(), MessageId::from_bytes([1; 16]), at(10)).await.unwrap().unwrap();
         let counts = record.counts.unwrap();
         assert_eq!((record.state, counts.audience, counts.acked, counts.missed), (MessageState::Taken, 2, 1, 1));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn records_are_written_with_their_word_in_the_audit_log_or_not_at_all() {
+    let put = |name: &str, value: Option<&'static str>, expected| Put {
+        shelf: Shelf::Keys,
+        name: name.to_owned(),
+        value: value.map(|value| Bytes::from_static(value.as_bytes())),
+        expected,
+        until: value.map(|_| at(60_000)),
+    };
+    let before = async |store: &dyn Store| {
+        let puts = vec![put("acme/old", Some("1"), Expected::Absent), put("acme/kept", Some("1"), Expected::Absent)];
+        store.write(puts, Vec::new()).await.unwrap();
+    };
+    let rotate = async |store: &dyn Store| {
+        let flushes = store.health().flushes;
+        let puts = vec![
+            put("acme/old", None, Expected::Version(1)),
+            put("acme/kept", Some("2"), Expected::Version(1)),
+            put("acme/new", Some("2"), Expected::Absent),
+        ];
+        let event = audit::Event {
+            at: at(5),
+            tenant: Some(tenant()),
+            actor: Actor::Admin,
+            action: Action::KeyRotated,
+            object: "key:new".to_owned(),
+            details: [("note".to_owned(), "overlap".to_owned())].into(),
+        };
+        store.write(puts, vec![event]).await.unwrap();
+        assert!(store.health().flushes > flushes, "what is answered is on disk");
+    };
+    cut(before, rotate, async |store: Arc<dyn Store>, all| {
+        let found = async |store: &dyn Store| {
+            let records = store.records(Shelf::Keys, "acme/", None, 9, at(10)).await.unwrap();
+            let records = records.into_iter().map(|(name, record)| (name, record.version, record.value[0]));
+            let events = events(store, Journal::Audit).await.len();
+            let everyone = TenantId::new(EVERYONE).unwrap();
+            let of_all = store.journal(&everyone, Journal::Audit, 0, 9).await.unwrap().events.len();
+            (records.collect::<Vec<_>>(), events, of_all)
+        };
+        let names = |names: &[(&str, u64, u8)]| -> Vec<_> {
+            names.iter().map(|&(name, version, value)| (format!("acme/{name}"), version, value)).collect()
+        };
+        let done = (names(&[("kept", 2, b'2'), ("new", 1, b'2')]), 1, 1);
+        let undone = (names(&[("kept", 1, b'1'), ("old", 1, b'1')]), 0, 0);
+        assert_eq!(found(&*store).await, if all { done.clone() } else { undone });
+        if !all {
+            rotate(&*store).await;
+            assert_eq!(found(&*store).await, done);
+        }
+        while store.sweep(at(60_000)).await.unwrap().more {}
+        assert_eq!(store.records(Shelf::Keys, "", None, 9, at(0)).await, Ok(Vec::new()), "the time of all is over");
     })
     .await;
 }

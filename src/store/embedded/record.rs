@@ -6,6 +6,7 @@ mod event;
 mod message;
 mod people;
 mod scheduled;
+mod shelved;
 mod sum;
 
 pub(super) use self::entry::{decode_entry, encode_entry};
@@ -13,6 +14,7 @@ pub(super) use self::event::{Written, put_event, put_receipt};
 pub(super) use self::message::{Fate, Line, Message};
 pub(super) use self::people::{Device, Follow, Group, User, decode_count, decode_holder, encode_count, encode_holder};
 pub(super) use self::scheduled::Scheduled;
+pub(super) use self::shelved::{decode_shelved, encode_shelved};
 pub(super) use self::sum::{Reach, Sum, decode_webhook, encode_webhook};
 use crate::model::clock::Timestamp;
 use crate::model::cursor::Cursor;

@@ -138,6 +138,9 @@ impl Writer {
         if target.first() == Some(&key::MESSAGE) {
             return self.sweep_message(target, now, swept);
         }
+        if target.first() == Some(&key::SHELVED) {
+            return self.sweep_shelved(target, now, swept);
+        }
         let Some(bytes) = self.staged.get(target)? else { return Ok(()) };
         let over_at = match target.first() {
             Some(&key::REPEAT) => record::Repeat::decode(&bytes)?.first.accepted_at + self.limits.idempotency_window,

@@ -24,7 +24,7 @@ use super::tag::Tags;
 use crate::model::clock::Timestamp;
 use crate::model::id::{MessageId, Receiver, TenantId};
 use crate::model::log::{LogId, Offset};
-use crate::store::{Announced, Appended, Error, Journal, Limits, Listener, lost};
+use crate::store::{Announced, Appended, Error, Journal, Limits, Listener, Recorded, lost};
 
 /// Most commands in a batch, and about the most bytes of them. A guess: large enough that a sync of some milliseconds
 /// is shared by all that came during the one before, small enough that applying a batch takes less than 50 ms.
@@ -91,6 +91,8 @@ pub(super) struct Writer {
     pub(super) sync: bool,
     /// What the batch appended, in order.
     pub(super) announced: Vec<Announced>,
+    /// The records that it changed, in order.
+    pub(super) recorded: Vec<Recorded>,
     /// The journals that the batch added to.
     noted: Vec<(TenantId, Journal)>,
     /// Who hears of it when it is written.
@@ -152,6 +154,7 @@ impl Writer {
             takers: Vec::new(),
             sync: false,
             announced: Vec::new(),
+            recorded: Vec::new(),
             noted: Vec::new(),
             listener,
             batches: 0,
@@ -243,11 +246,16 @@ impl Writer {
         Ok(())
     }
 
-    /// Tells of what the batch appended. Before the answers: a device need not wait until the backends are answered, and
+    /// Tells of what the batch changed and appended. Before the answers: a device need not wait until the backends are answered, and
     /// who was answered knows that its push is on its way.
     fn announce(&mut self) {
         let (batch, noted) = (std::mem::take(&mut self.announced), std::mem::take(&mut self.noted));
+        let recorded = std::mem::take(&mut self.recorded);
         let Some(listener) = self.listener.get() else { return };
+        // First: what was revoked is not to be had by what was appended meanwhile.
+        if !recorded.is_empty() {
+            listener.recorded(recorded);
+        }
         if !batch.is_empty() {
             listener.appended(batch);
         }

@@ -1,8 +1,8 @@
 //! Events as a journal holds them, one after another. It does not know their positions.
 
-use super::{Input, push, push_text};
 use std::collections::BTreeMap;
 
+use super::{Input, push, push_text};
 use crate::model::audit;
 use crate::model::clock::Timestamp;
 use crate::model::id::{DeviceId, MessageId, Tag, TenantId, UserId};
@@ -256,8 +256,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{Written, put_event};
+    use crate::model::audit::{self, Action, Actor};
     use crate::model::clock::Timestamp;
-    use crate::model::id::{DeviceId, MessageId, Tag, UserId};
+    use crate::model::id::{DeviceId, KeyId, MessageId, Tag, TenantId, UserId};
     use crate::model::presence;
     use crate::model::receipt::{Counts, End, Receipt, What};
     use crate::store::{Event, HandOff, Journal};
@@ -334,8 +335,29 @@ mod tests {
         }
 
         #[test]
+        fn audit_events_read_back(
+            number: u64,
+            object in ".{0,20}",
+            details in prop::collection::btree_map(".{0,5}", ".{0,9}", 0..3),
+            tenant in prop::option::of("[a-z]{1,4}"),
+            names in ["[a-z:@]{1,4}", "[a-z:@]{1,4}"],
+        ) {
+            let device = Actor::Device(UserId::new(&names[0]).unwrap(), DeviceId::new(&names[1]).unwrap());
+            let actors = [Actor::Admin, Actor::Gateway, Actor::Key(KeyId::new(&names[0]).unwrap()), device];
+            let event = |(actor, action): (&Actor, &Action)| Event::Audit(audit::Event {
+                at: Timestamp::from_millis(number),
+                tenant: tenant.as_deref().map(|name| TenantId::new(name).unwrap()),
+                actor: actor.clone(),
+                action: *action,
+                object: object.clone(),
+                details: details.clone(),
+            });
+            check(Journal::Audit, actors.iter().cycle().zip(Action::ALL).map(event).collect());
+        }
+
+        #[test]
         fn any_bytes_are_refused_or_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
-            for journal in [Journal::Receipts, Journal::Presence, Journal::HandOffs] {
+            for journal in [Journal::Receipts, Journal::Presence, Journal::HandOffs, Journal::Audit] {
                 let _ = Written::decode_each(journal, &bytes, |_, _| true);
                 let _ = Written::decode_each(journal, &[&[1, 1], &*bytes].concat(), |_, _| true);
             }
