@@ -3,10 +3,12 @@
 
 pub mod certificate;
 pub mod develop;
+pub mod mutual;
 pub mod server;
 pub mod session;
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
@@ -19,6 +21,7 @@ use rustls::{CipherSuite, ClientConfig, ProtocolVersion, RootCertStore, ServerCo
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use certificate::{Certificate, Files};
+pub use mutual::Fingerprint;
 pub use tokio_rustls::client;
 
 /// Why TLS could not be set up. Failed handshakes are [`io::Error`]s instead.
@@ -30,6 +33,9 @@ pub enum Error {
     /// The development certificate could not be made.
     #[error(transparent)]
     Develop(#[from] develop::Error),
+    /// What a client shows, or whom a listener lets in, cannot be used.
+    #[error(transparent)]
+    Mutual(#[from] mutual::Error),
     /// What was given as trusted certificates holds none.
     #[error("no certificate among the trusted ones: expected PEM with at least one `BEGIN CERTIFICATE` block")]
     NoRoots,
@@ -59,13 +65,33 @@ impl Acceptor {
             .with_protocol_versions(VERSIONS)?
             .with_no_client_auth()
             .with_cert_resolver(certificate);
-        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         // Tickets let a client resume without a round trip while the server remembers nothing. One is enough: a client
         // holds one connection.
         config.ticketer = Ticketer::new()?;
         config.send_tls13_tickets = 1;
+        Ok(Self::with_config(config, protocols))
+    }
+
+    /// As [`Acceptor::new`], for clients that may show a certificate: it must be in force and signed by one of the CAs in
+    /// the PEM file `authorities`.
+    ///
+    /// # Errors
+    /// [`Error::Mutual`] or [`Error::Setup`].
+    pub fn with_clients(certificate: Arc<Certificate>, protocols: &[&[u8]], authorities: &Path) -> Result<Self, Error> {
+        let verifier = mutual::verifier(authorities, provider())?;
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(VERSIONS)?
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(certificate);
+        // A client that resumes is not asked for its certificate again, which may have expired since.
+        config.send_tls13_tickets = 0;
+        Ok(Self::with_config(config, protocols))
+    }
+
+    fn with_config(mut config: ServerConfig, protocols: &[&[u8]]) -> Self {
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        Ok(Self { config: Arc::new(config) })
+        Self { config: Arc::new(config) }
     }
 
     /// Does the handshake. Dropping the future closes the socket.
@@ -105,7 +131,23 @@ impl Connector {
     pub fn besides_system(more_pem: Option<&[u8]>, protocols: &[&[u8]]) -> Result<Self, Error> {
         let mut roots = more_pem.map_or_else(|| Ok(RootCertStore::empty()), roots_in)?;
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        Self::with_roots(roots, protocols, VERSIONS)
+        Self::with_roots(roots, protocols, VERSIONS, None)
+    }
+
+    /// As [`Connector::new`], and shows a certificate to a server that asks: `chain_pem` is it and those between it and the
+    /// root, `key_pem` its private key.
+    ///
+    /// # Errors
+    /// As [`Connector::new`], and [`Error::Mutual`].
+    pub fn identified(
+        roots_pem: Option<&[u8]>,
+        protocols: &[&[u8]],
+        chain_pem: &[u8],
+        key_pem: &[u8],
+    ) -> Result<Self, Error> {
+        let identity = mutual::Identity::read(chain_pem, key_pem)?;
+        let roots = roots_pem.map_or_else(system_roots, roots_in)?;
+        Self::with_roots(roots, protocols, VERSIONS, Some(identity))
     }
 
     fn with_versions(
@@ -113,22 +155,23 @@ impl Connector {
         protocols: &[&[u8]],
         versions: &[&'static SupportedProtocolVersion],
     ) -> Result<Self, Error> {
-        let roots = match roots_pem {
-            Some(pem) => roots_in(pem)?,
-            None => system_roots()?,
-        };
-        Self::with_roots(roots, protocols, versions)
+        let roots = roots_pem.map_or_else(system_roots, roots_in)?;
+        Self::with_roots(roots, protocols, versions, None)
     }
 
     fn with_roots(
         roots: RootCertStore,
         protocols: &[&[u8]],
         versions: &[&'static SupportedProtocolVersion],
+        identity: Option<mutual::Identity>,
     ) -> Result<Self, Error> {
-        let mut config = ClientConfig::builder_with_provider(provider())
+        let config = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(versions)?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let mut config = match identity {
+            None => config.with_no_client_auth(),
+            Some(identity) => config.with_client_auth_cert(identity.chain, identity.key)?,
+        };
         config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         Ok(Self { inner: Arc::new(config).into() })
     }

@@ -15,6 +15,7 @@ use rustls::{CommonState, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::pool::Scratch;
+use crate::tls::mutual::{Fingerprint, fingerprint};
 
 /// The most content one record takes (RFC 8446, section 5.1).
 const CONTENT_BYTES_MAX: usize = 16 * 1024;
@@ -78,6 +79,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     /// The socket, and what was agreed on.
     pub fn get_ref(&self) -> (&S, &CommonState) {
         (&self.socket, &self.machine.tls)
+    }
+
+    /// What the client is known by; `None` when it showed no certificate.
+    pub fn client(&self) -> Option<Fingerprint> {
+        self.machine.tls.peer_certificates()?.first().map(fingerprint)
     }
 
     fn poll_handshake(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
