@@ -1,34 +1,20 @@
 //! A backend's connection to a gateway, and the methods of `pushline.v1.Backend`: pushes and what is asked of them. It
 //! retries nothing.
 
-use std::time::Duration;
-
 use futures_util::TryStreamExt;
-use http::Uri;
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Response, Status};
+use tonic::Request;
+use tonic::transport::Channel;
 
 use crate::client::backend::error::{Error, failed};
-use crate::client::backend::place::{Place, unreachable};
+use crate::client::backend::line::{ANSWER_BYTES_MAX, ANSWER_WITHIN, Identity, Line, answered};
 use crate::client::error::Refusal;
 use crate::model::id::{MessageId, UserId};
 use crate::wire::pb;
+use crate::wire::pb::access_client::AccessClient;
 use crate::wire::pb::audience_client::AudienceClient;
 use crate::wire::pb::backend_client::BackendClient;
 use crate::wire::pb::receipts_client::ReceiptsClient;
 use crate::wire::pb::{push_stream_response, push_users_response};
-
-/// How long a connection may take, from the first packet to the end of the TLS handshake. A guess.
-const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// How long a gateway may take to begin its answer. A guess: a queue of synced writes passes in well under a second.
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-/// Longest answer: the largest payload a gateway takes, and what stands beside it.
-const ANSWER_BYTES_MAX: usize = 2 << 20;
-/// A stream that is silent for so long is asked whether it still lives; as the gateway does.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-/// Without an answer for so long, the connection is lost.
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What became of one push of many.
 pub type Answer = Result<pb::PushResponse, Refusal>;
@@ -42,8 +28,9 @@ pub struct Backend {
     pub(super) people: AudienceClient<Channel>,
     /// Receipts, presence, webhooks.
     pub(super) events: ReceiptsClient<Channel>,
-    /// What every call says of who asks.
-    authorization: MetadataValue<Ascii>,
+    /// Tokens, enrolments, shares, the audit log.
+    pub(super) access: AccessClient<Channel>,
+    line: Line,
 }
 
 impl Backend {
@@ -53,28 +40,22 @@ impl Backend {
     /// # Errors
     /// [`Error::Invalid`], [`Error::Untrusted`] or [`Error::Unreachable`].
     pub async fn connect(url: &str, key: &str, roots: Option<&[u8]>) -> Result<Self, Error> {
-        let place = Place::read(url, roots)?;
-        let mut authorization: MetadataValue<Ascii> = format!("Bearer {key}")
-            .parse()
-            .map_err(|_| Error::Invalid("the API key has characters that no key has".to_owned()))?;
-        authorization.set_sensitive(true);
-        // The scheme is not `https` here even with TLS: that would ask the library for its own.
-        let endpoint = Endpoint::from_shared(format!("http://{}:{}", place.host, place.port))
-            .map_err(|why| Error::Invalid(format!("{url}: {why}")))?
-            .origin(place.origin.clone())
-            .connect_timeout(CONNECT_WITHIN)
-            .timeout(ANSWER_WITHIN)
-            .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
-            .keep_alive_timeout(KEEPALIVE_TIMEOUT);
-        let channel = endpoint
-            .connect_with_connector(tower::service_fn(move |_: Uri| place.clone().dial()))
-            .await
-            .map_err(|why| unreachable(url, &why))?;
+        Self::connect_as(url, &Identity::Key(key.to_owned()), roots).await
+    }
+
+    /// As [`Backend::connect`], with a key or a certificate.
+    ///
+    /// # Errors
+    /// As [`Backend::connect`].
+    pub async fn connect_as(url: &str, identity: &Identity, roots: Option<&[u8]>) -> Result<Self, Error> {
+        let line = Line::connect(url, identity, roots).await?;
+        let channel = || line.channel.clone();
         Ok(Self {
-            pushes: BackendClient::new(channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX),
-            people: AudienceClient::new(channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX),
-            events: ReceiptsClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX),
-            authorization,
+            pushes: BackendClient::new(channel()).max_decoding_message_size(ANSWER_BYTES_MAX),
+            people: AudienceClient::new(channel()).max_decoding_message_size(ANSWER_BYTES_MAX),
+            events: ReceiptsClient::new(channel()).max_decoding_message_size(ANSWER_BYTES_MAX),
+            access: AccessClient::new(channel()).max_decoding_message_size(ANSWER_BYTES_MAX),
+            line,
         })
     }
 
@@ -160,15 +141,8 @@ impl Backend {
 
     /// A request that says who asks.
     pub(super) fn request<T>(&self, content: T) -> Request<T> {
-        let mut request = Request::new(content);
-        request.metadata_mut().insert("authorization", self.authorization.clone());
-        request
+        self.line.request(content)
     }
-}
-
-/// The content of an answer.
-pub(super) fn answered<T>(answer: Result<Response<T>, Status>) -> Result<T, Error> {
-    answer.map(Response::into_inner).map_err(failed)
 }
 
 fn refusal(error: pb::PushError) -> Refusal {

@@ -3,8 +3,9 @@
 
 use tonic::Streaming;
 
-use crate::client::backend::connection::{Backend, answered};
+use crate::client::backend::connection::Backend;
 use crate::client::backend::error::{Error, failed};
+use crate::client::backend::line::answered;
 use crate::model::clock::Timestamp;
 use crate::model::id::Tag;
 use crate::model::webhook::Kind;

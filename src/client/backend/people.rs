@@ -3,8 +3,9 @@
 use futures_util::Stream;
 use tonic::Streaming;
 
-use crate::client::backend::connection::{Backend, answered};
+use crate::client::backend::connection::Backend;
 use crate::client::backend::error::{Error, failed};
+use crate::client::backend::line::answered;
 use crate::client::error::Refusal;
 use crate::model::id::{GroupName, TopicName, UserId};
 use crate::model::quiet::QuietHours;

@@ -24,14 +24,22 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub(super) fn read(url: &str, roots: Option<&[u8]>) -> Result<Self, Error> {
+    /// Reads where it is. `certificate`: what to show there, chain and private key as PEM.
+    pub(super) fn read(url: &str, roots: Option<&[u8]>, certificate: Option<(&[u8], &[u8])>) -> Result<Self, Error> {
         let invalid = || Error::Invalid(format!("`{url}`: expected http://HOST:PORT or https://HOST:PORT"));
         let origin: Uri = url.parse().map_err(|_| invalid())?;
         let tls = match origin.scheme_str() {
+            Some("http") if certificate.is_some() => {
+                let words = format!("`{url}`: a certificate is shown over https only");
+                return Err(Error::Invalid(words));
+            }
             Some("http") => None,
             Some("https") => {
-                let tls = Connector::new(roots, &[b"h2"]).map_err(|why| Error::Invalid(why.to_string()))?;
-                Some(tls)
+                let tls = match certificate {
+                    None => Connector::new(roots, &[b"h2"]),
+                    Some((chain, key)) => Connector::identified(roots, &[b"h2"], chain, key),
+                };
+                Some(tls.map_err(|why| Error::Invalid(why.to_string()))?)
             }
             _ => return Err(invalid()),
         };
@@ -79,12 +87,16 @@ mod tests {
             ("http://[::1]:7080/", "[::1]", 7080),
             ("http://push.example", "push.example", 80),
         ] {
-            let place = Place::read(url, None).unwrap_or_else(|why| panic!("{url}: {why}"));
+            let place = Place::read(url, None, None).unwrap_or_else(|why| panic!("{url}: {why}"));
             assert_eq!((&*place.host, place.port, place.tls.is_none()), (host, port, true), "{url}");
         }
         for url in ["", "127.0.0.1:7080", "localhost", "ftp://x:1", "http://", "http:// x", "/v1"] {
-            assert!(matches!(Place::read(url, None), Err(Error::Invalid(_))), "{url}");
+            assert!(matches!(Place::read(url, None, None), Err(Error::Invalid(_))), "{url}");
         }
-        assert!(matches!(Place::read("https://x", Some(b"no pem")), Err(Error::Invalid(_))));
+        assert!(matches!(Place::read("https://x", Some(b"no pem"), None), Err(Error::Invalid(_))));
+        for url in ["http://x", "https://x"] {
+            let certificate = Some((&b"no pem"[..], &b"no pem"[..]));
+            assert!(matches!(Place::read(url, None, certificate), Err(Error::Invalid(_))), "{url}");
+        }
     }
 }
