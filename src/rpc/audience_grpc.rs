@@ -7,8 +7,9 @@ use axum::routing::post;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
+use crate::model::access::Caller;
 use crate::model::fault::{Code, Fault};
-use crate::rpc::call::{Call, refusal, tenant};
+use crate::rpc::call::{Call, caller, refusal};
 use crate::rpc::intake::Intake;
 use crate::rpc::stream::Ask;
 use crate::rpc::{audience, fault, groups, members, users};
@@ -46,7 +47,7 @@ struct Service {
 }
 
 async fn unary(State(methods): State<Methods>, request: Request) -> Response {
-    methods.unary(request).await.unwrap_or_else(|fault| refusal(&fault))
+    methods.unary::<Caller>(request).await.unwrap_or_else(|fault| refusal(&fault))
 }
 
 async fn streaming(State(methods): State<Methods>, request: Request) -> Response {
@@ -63,28 +64,28 @@ fn answered<T>(outcome: Result<T, Fault>) -> Answered<T> {
 #[tonic::async_trait]
 impl Audience for Service {
     async fn create_group(&self, request: tonic::Request<pb::CreateGroupRequest>) -> Answered<pb::Group> {
-        let tenant = tenant(&request)?;
-        answered(groups::create(&self.intake, &tenant, request.into_inner()).await)
+        let caller = caller(&request)?;
+        answered(groups::create(&self.intake, &caller.tenant, request.into_inner()).await)
     }
 
     async fn get_group(&self, request: tonic::Request<pb::GetGroupRequest>) -> Answered<pb::Group> {
-        let tenant = tenant(&request)?;
-        answered(groups::get(&self.intake, &tenant, request.into_inner()).await)
+        let caller = caller(&request)?;
+        answered(groups::get(&self.intake, &caller.tenant, request.into_inner()).await)
     }
 
     async fn list_groups(&self, request: tonic::Request<pb::ListGroupsRequest>) -> Answered<pb::ListGroupsResponse> {
-        let tenant = tenant(&request)?;
-        answered(groups::list(&self.intake, &tenant, request.into_inner()).await)
+        let caller = caller(&request)?;
+        answered(groups::list(&self.intake, &caller.tenant, request.into_inner()).await)
     }
 
     async fn delete_group(&self, request: tonic::Request<pb::DeleteGroupRequest>) -> Answered<pb::DeleteGroupResponse> {
-        let tenant = tenant(&request)?;
-        answered(groups::delete(&self.intake, &tenant, request.into_inner()).await)
+        let caller = caller(&request)?;
+        answered(groups::delete(&self.intake, &caller.tenant, request.into_inner()).await)
     }
 
     async fn list_members(&self, request: tonic::Request<pb::ListMembersRequest>) -> Answered<pb::ListMembersResponse> {
-        let tenant = tenant(&request)?;
-        answered(groups::members(&self.intake, &tenant, request.into_inner()).await)
+        let caller = caller(&request)?;
+        answered(groups::members(&self.intake, &caller.tenant, request.into_inner()).await)
     }
 
     type ChangeMembersStream = BoxStream<'static, Result<pb::ChangeMembersResponse, tonic::Status>>;
@@ -93,12 +94,12 @@ impl Audience for Service {
         &self,
         request: tonic::Request<tonic::Streaming<pb::ChangeMembersRequest>>,
     ) -> Answered<Self::ChangeMembersStream> {
-        let tenant = tenant(&request)?;
+        let caller = caller(&request)?;
         let asks = request.into_inner().map(|ask| match ask {
             Ok(change) => Ok(Ask { reference: None, request: Ok(change) }),
             Err(status) => Err(fault::from_status(&status, Code::RequestTooLarge)),
         });
-        let answers = members::answers(self.intake.clone(), tenant, asks).map(|answer| {
+        let answers = members::answers(self.intake.clone(), caller, asks).map(|answer| {
             let (progress, refused) = answer.map_err(|fault| fault::to_status(&fault))?;
             let error = refused.as_ref().map(fault::to_item).map(|item| pb::MembersError {
                 status: item.status,
@@ -112,32 +113,32 @@ impl Audience for Service {
     }
 
     async fn set_groups(&self, request: tonic::Request<pb::SetGroupsRequest>) -> Answered<pb::User> {
-        let tenant = tenant(&request)?;
-        answered(users::set_groups(&self.intake, &tenant, request.into_inner()).await)
+        let caller = caller(&request)?;
+        answered(users::set_groups(&self.intake, &caller.tenant, request.into_inner()).await)
     }
 
     async fn get_user(&self, request: tonic::Request<pb::GetUserRequest>) -> Answered<pb::User> {
-        let tenant = tenant(&request)?;
-        answered(users::get(&self.intake, &tenant, request.into_inner()).await)
+        let caller = caller(&request)?;
+        answered(users::get(&self.intake, &caller.tenant, request.into_inner()).await)
     }
 
     async fn set_quiet_hours(&self, request: tonic::Request<pb::SetQuietHoursRequest>) -> Answered<pb::User> {
-        let tenant = tenant(&request)?;
-        answered(users::set_quiet_hours(&self.intake, &tenant, request.into_inner()).await)
+        let caller = caller(&request)?;
+        answered(users::set_quiet_hours(&self.intake, &caller.tenant, request.into_inner()).await)
     }
 
     async fn set_topic(&self, request: tonic::Request<pb::SetTopicRequest>) -> Answered<pb::Topic> {
-        let tenant = tenant(&request)?;
-        answered(audience::set_topic(&self.intake, &tenant, request.into_inner()).await)
+        let caller = caller(&request)?;
+        answered(audience::set_topic(&self.intake, &caller.tenant, request.into_inner()).await)
     }
 
     async fn get_topic(&self, request: tonic::Request<pb::GetTopicRequest>) -> Answered<pb::Topic> {
-        let tenant = tenant(&request)?;
-        answered(audience::get_topic(&self.intake, &tenant, request.into_inner()).await)
+        let caller = caller(&request)?;
+        answered(audience::get_topic(&self.intake, &caller.tenant, request.into_inner()).await)
     }
 
     async fn get_audience(&self, request: tonic::Request<pb::GetAudienceRequest>) -> Answered<pb::GetAudienceResponse> {
-        let tenant = tenant(&request)?;
-        answered(audience::get(&self.intake, &tenant, request.into_inner()).await)
+        let caller = caller(&request)?;
+        answered(audience::get(&self.intake, &caller.tenant, request.into_inner()).await)
     }
 }

@@ -1,21 +1,18 @@
 //! The HTTP/JSON twin of the audience service: groups, users, topics and audiences as paths. docs/api.md describes it.
 
 use axum::Router;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::{get, post, put};
-use bytes::Bytes;
 use futures_util::StreamExt;
-use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::model::fault::{Code, Fault};
-use crate::model::id::TenantId;
-use crate::rpc::http::{BODY_OF_GET_BYTES_MAX, answer, answer_lines, check_media, read_lines};
+use crate::model::access::Caller;
+use crate::model::fault::Fault;
+use crate::rpc::http::{answer_lines, read_lines};
 use crate::rpc::intake::Intake;
+use crate::rpc::json_call::{Name, asked, named, page, respond, told};
 use crate::rpc::members::{self, JSON_BYTES_MAX};
-use crate::rpc::query::Query;
 use crate::rpc::stream::Ask;
 use crate::rpc::{audience, fault, groups, users};
 use crate::wire::pb;
@@ -35,44 +32,11 @@ pub(super) fn router(intake: Intake) -> Router<Intake> {
         .with_state(intake)
 }
 
-/// A name in a path.
-type Name = Result<Path<String>, PathRejection>;
-
-/// A name that is not even text is no name either: it is told as one that is empty.
-fn named(name: Name) -> String {
-    name.map(|Path(name)| name).unwrap_or_default()
-}
-
-/// Whose key a request without a body carries, and its query.
-async fn asked(intake: &Intake, request: Request, known: &[&str]) -> Result<(TenantId, Query), Fault> {
-    let (parts, body) = request.into_parts();
-    let (tenant, _) = intake.read(&parts.headers, body, BODY_OF_GET_BYTES_MAX, Code::RequestTooLarge).await?;
-    Ok((tenant, Query::read(&parts.uri, known)?))
-}
-
-/// Whose key a request carries, and its body of JSON. `optional`: it may be empty.
-async fn told(intake: &Intake, request: Request, optional: bool) -> Result<(TenantId, Bytes), Fault> {
-    let (parts, body) = request.into_parts();
-    let (tenant, body) = intake.read(&parts.headers, body, JSON_BYTES_MAX, Code::RequestTooLarge).await?;
-    if !(optional && body.is_empty()) {
-        check_media(&parts.headers, &["application/json"])?;
-    }
-    Query::read(&parts.uri, &[])?;
-    Ok((tenant, body))
-}
-
-fn respond(outcome: Result<Value, Fault>) -> Response {
-    match outcome {
-        Ok(body) => answer(StatusCode::OK, &body),
-        Err(fault) => fault::to_response(&fault),
-    }
-}
-
 async fn list_groups(State(intake): State<Intake>, request: Request) -> Response {
     let listed = async {
-        let (tenant, mut query) = asked(&intake, request, &["after", "limit"]).await?;
+        let (caller, mut query) = asked::<Caller>(&intake, request, &["after", "limit"]).await?;
         let (after, limit) = page(&mut query)?;
-        let page = groups::list(&intake, &tenant, pb::ListGroupsRequest { after, limit }).await?;
+        let page = groups::list(&intake, &caller.tenant, pb::ListGroupsRequest { after, limit }).await?;
         Ok(groups::list_shown(&page))
     };
     respond(listed.await)
@@ -80,43 +44,43 @@ async fn list_groups(State(intake): State<Intake>, request: Request) -> Response
 
 async fn create_group(State(intake): State<Intake>, name: Name, request: Request) -> Response {
     let created = async {
-        let (tenant, body) = told(&intake, request, true).await?;
+        let (caller, body) = told::<Caller>(&intake, request, true).await?;
         let topics = groups::read_topics(&body)?;
-        groups::create(&intake, &tenant, pb::CreateGroupRequest { name: named(name), topics }).await
+        groups::create(&intake, &caller.tenant, pb::CreateGroupRequest { name: named(name), topics }).await
     };
     respond(created.await.map(|group| groups::shown(&group)))
 }
 
 async fn get_group(State(intake): State<Intake>, name: Name, request: Request) -> Response {
     let found = async {
-        let (tenant, _) = asked(&intake, request, &[]).await?;
-        groups::get(&intake, &tenant, pb::GetGroupRequest { name: named(name) }).await
+        let (caller, _) = asked::<Caller>(&intake, request, &[]).await?;
+        groups::get(&intake, &caller.tenant, pb::GetGroupRequest { name: named(name) }).await
     };
     respond(found.await.map(|group| groups::shown(&group)))
 }
 
 async fn delete_group(State(intake): State<Intake>, name: Name, request: Request) -> Response {
     let deleted = async {
-        let (tenant, _) = asked(&intake, request, &[]).await?;
-        groups::delete(&intake, &tenant, pb::DeleteGroupRequest { name: named(name) }).await
+        let (caller, _) = asked::<Caller>(&intake, request, &[]).await?;
+        groups::delete(&intake, &caller.tenant, pb::DeleteGroupRequest { name: named(name) }).await
     };
     respond(deleted.await.map(|deleted| json!({ "members": deleted.members })))
 }
 
 async fn list_members(State(intake): State<Intake>, group: Name, request: Request) -> Response {
     let listed = async {
-        let (tenant, mut query) = asked(&intake, request, &["after", "limit"]).await?;
+        let (caller, mut query) = asked::<Caller>(&intake, request, &["after", "limit"]).await?;
         let (after, limit) = page(&mut query)?;
-        groups::members(&intake, &tenant, pb::ListMembersRequest { group: named(group), after, limit }).await
+        groups::members(&intake, &caller.tenant, pb::ListMembersRequest { group: named(group), after, limit }).await
     };
     respond(listed.await.map(|page| groups::members_shown(&page)))
 }
 
 async fn change_members(State(intake): State<Intake>, group: Name, request: Request) -> Response {
     let changed = async {
-        let (tenant, body) = told(&intake, request, false).await?;
+        let (caller, body) = told::<Caller>(&intake, request, false).await?;
         let change = groups::read_change(&body, Some(named(group)))?;
-        let outcome = groups::change(&intake, &tenant, &change)?.await?;
+        let outcome = groups::change(&intake, &caller.tenant, &change)?.await?;
         Ok(groups::Progress::default().step(change.add.len() + change.remove.len(), Ok(outcome)))
     };
     respond(changed.await.map(|(progress, _)| groups::progress_shown(&progress)))
@@ -124,7 +88,7 @@ async fn change_members(State(intake): State<Intake>, group: Name, request: Requ
 
 /// Changes of a stream are read and answered at the same time.
 async fn stream_members(State(intake): State<Intake>, request: Request) -> Response {
-    let (tenant, lines) = match read_lines(&intake, request, JSON_BYTES_MAX).await {
+    let (caller, lines) = match read_lines(&intake, request, JSON_BYTES_MAX).await {
         Ok(read) => read,
         Err(fault) => return fault::to_response(&fault),
     };
@@ -133,7 +97,7 @@ async fn stream_members(State(intake): State<Intake>, request: Request) -> Respo
         let place = |fault: Fault| Fault::new(fault.code, format!("line {number}: {}", fault.words));
         Ok(Ask { reference: None, request: groups::read_change(&line, None).map_err(place) })
     });
-    answer_lines(members::answers(intake, tenant, asks).map(|answer| answer.map(members_line)))
+    answer_lines(members::answers(intake, caller, asks).map(|answer| answer.map(members_line)))
 }
 
 fn members_line((progress, refused): (pb::ChangeMembersResponse, Option<Fault>)) -> Value {
@@ -146,72 +110,67 @@ fn members_line((progress, refused): (pb::ChangeMembersResponse, Option<Fault>))
 
 async fn get_user(State(intake): State<Intake>, user: Name, request: Request) -> Response {
     let found = async {
-        let (tenant, _) = asked(&intake, request, &[]).await?;
-        users::get(&intake, &tenant, pb::GetUserRequest { user: named(user) }).await
+        let (caller, _) = asked::<Caller>(&intake, request, &[]).await?;
+        users::get(&intake, &caller.tenant, pb::GetUserRequest { user: named(user) }).await
     };
     respond(found.await.map(|user| users::shown(&user)))
 }
 
 async fn set_groups(State(intake): State<Intake>, user: Name, request: Request) -> Response {
     let set = async {
-        let (tenant, body) = told(&intake, request, false).await?;
-        users::set_groups(&intake, &tenant, users::read_groups(&body, named(user))?).await
+        let (caller, body) = told::<Caller>(&intake, request, false).await?;
+        users::set_groups(&intake, &caller.tenant, users::read_groups(&body, named(user))?).await
     };
     respond(set.await.map(|user| users::shown(&user)))
 }
 
 async fn set_quiet_hours(State(intake): State<Intake>, user: Name, request: Request) -> Response {
     let set = async {
-        let (tenant, body) = told(&intake, request, false).await?;
-        users::set_quiet_hours(&intake, &tenant, users::read_quiet_hours(&body, named(user))?).await
+        let (caller, body) = told::<Caller>(&intake, request, false).await?;
+        users::set_quiet_hours(&intake, &caller.tenant, users::read_quiet_hours(&body, named(user))?).await
     };
     respond(set.await.map(|user| users::shown(&user)))
 }
 
 async fn end_quiet_hours(State(intake): State<Intake>, user: Name, request: Request) -> Response {
     let ended = async {
-        let (tenant, _) = asked(&intake, request, &[]).await?;
+        let (caller, _) = asked::<Caller>(&intake, request, &[]).await?;
         let request = pb::SetQuietHoursRequest { user: named(user), quiet_hours: None };
-        users::set_quiet_hours(&intake, &tenant, request).await
+        users::set_quiet_hours(&intake, &caller.tenant, request).await
     };
     respond(ended.await.map(|user| users::shown(&user)))
 }
 
 async fn set_topic(State(intake): State<Intake>, topic: Name, request: Request) -> Response {
     let set = async {
-        let (tenant, body) = told(&intake, request, false).await?;
-        audience::set_topic(&intake, &tenant, audience::read_topic(&body, named(topic))?).await
+        let (caller, body) = told::<Caller>(&intake, request, false).await?;
+        audience::set_topic(&intake, &caller.tenant, audience::read_topic(&body, named(topic))?).await
     };
     respond(set.await.map(|topic| audience::topic_shown(&topic)))
 }
 
 async fn get_topic(State(intake): State<Intake>, topic: Name, request: Request) -> Response {
     let found = async {
-        let (tenant, _) = asked(&intake, request, &[]).await?;
-        audience::get_topic(&intake, &tenant, pb::GetTopicRequest { topic: named(topic) }).await
+        let (caller, _) = asked::<Caller>(&intake, request, &[]).await?;
+        audience::get_topic(&intake, &caller.tenant, pb::GetTopicRequest { topic: named(topic) }).await
     };
     respond(found.await.map(|topic| audience::topic_shown(&topic)))
 }
 
 async fn get_audience(State(intake): State<Intake>, request: Request) -> Response {
     let found = async {
-        let (tenant, mut query) = asked(&intake, request, &["topic", "condition", "after", "limit"]).await?;
+        let (caller, mut query) = asked::<Caller>(&intake, request, &["topic", "condition", "after", "limit"]).await?;
         let of = audience::of(query.text("topic"), query.text("condition"))?;
         let (after, limit) = page(&mut query)?;
-        audience::get(&intake, &tenant, pb::GetAudienceRequest { of, after, limit }).await
+        audience::get(&intake, &caller.tenant, pb::GetAudienceRequest { of, after, limit }).await
     };
     respond(found.await.map(|found| audience::shown(&found)))
 }
 
 async fn ask_audience(State(intake): State<Intake>, request: Request) -> Response {
     let found = async {
-        let (tenant, body) = told(&intake, request, false).await?;
-        audience::get(&intake, &tenant, audience::read(&body)?).await
+        let (caller, body) = told::<Caller>(&intake, request, false).await?;
+        audience::get(&intake, &caller.tenant, audience::read(&body)?).await
     };
     respond(found.await.map(|found| audience::shown(&found)))
-}
-
-/// Where a page begins, and how long it is.
-fn page(query: &mut Query) -> Result<(String, u32), Fault> {
-    Ok((query.text("after").unwrap_or_default(), query.whole("limit")?.unwrap_or(0)))
 }

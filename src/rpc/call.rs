@@ -1,4 +1,4 @@
-//! The way of a gRPC call to a generated server: content type, key, size, and a code on every refusal. It knows no
+//! The way of a gRPC call to a generated server: content type, credentials, size, and a code on every refusal. It knows no
 //! service and no message.
 
 use std::convert::Infallible;
@@ -9,10 +9,11 @@ use axum::response::Response;
 use http::header::CONTENT_TYPE;
 use tower::Service;
 
+use crate::model::access::Caller;
 use crate::model::fault::{Code, Fault};
-use crate::model::id::TenantId;
 use crate::rpc::fault;
 use crate::rpc::intake::Intake;
+use crate::rpc::rights::Rights;
 use crate::wire::grpc;
 
 /// A generated server and what its calls need. Cheap to clone.
@@ -32,38 +33,39 @@ impl<S> Call<S>
 where
     S: Service<Request, Response = http::Response<tonic::body::Body>, Error = Infallible>,
 {
-    /// Reads the whole request before the handler may answer, and checks the key.
+    /// Reads the whole request before the handler may answer, and checks its rights.
     ///
     /// # Errors
     /// Why the call was refused before it reached its handler.
-    pub(super) async fn unary(mut self, request: Request) -> Result<Response, Fault> {
+    pub(super) async fn unary<R: Rights>(mut self, request: Request) -> Result<Response, Fault> {
         if !is_grpc(&request) {
             self.intake.drain(request.into_body()).await;
             return Ok(not_grpc());
         }
         let (mut parts, body) = request.into_parts();
         let limit = self.request_bytes_max + grpc::PREFIX_BYTES;
-        let (tenant, body) = self.intake.read(&parts.headers, body, limit, self.too_large).await?;
-        parts.extensions.insert(tenant);
+        let (rights, body) = self.intake.read::<R>(&parts, body, limit, self.too_large).await?;
+        parts.extensions.insert(rights);
         Ok(self.pass_on(Request::from_parts(parts, Body::from(body))).await)
     }
 
-    /// Checks the key, and lets the handler read the requests of a stream as they come.
+    /// Checks its rights, and lets the handler read the requests of a stream as they come.
     ///
     /// # Errors
     /// Why the call was refused before it reached its handler.
-    pub(super) async fn streaming(mut self, mut request: Request) -> Result<Response, Fault> {
+    pub(super) async fn streaming(mut self, request: Request) -> Result<Response, Fault> {
         if !is_grpc(&request) {
             self.intake.drain(request.into_body()).await;
             return Ok(not_grpc());
         }
-        match self.intake.tenant(request.headers()) {
-            Ok(tenant) => {
-                request.extensions_mut().insert(tenant);
-                Ok(self.pass_on(request).await)
+        let (mut parts, body) = request.into_parts();
+        match Caller::of(&self.intake.node, &parts) {
+            Ok(caller) => {
+                parts.extensions.insert(caller);
+                Ok(self.pass_on(Request::from_parts(parts, body)).await)
             }
             Err(fault) => {
-                self.intake.drain_stream(request.into_body()).await;
+                self.intake.drain_stream(body).await;
                 Err(fault)
             }
         }
@@ -86,10 +88,15 @@ pub(super) fn refusal(fault: &Fault) -> Response {
     fault::to_status(fault).into_http()
 }
 
-/// The tenant that the key was checked for, before the message was decoded.
-pub(super) fn tenant<T>(request: &tonic::Request<T>) -> Result<TenantId, tonic::Status> {
-    let missing = || fault::to_status(&Fault::new(Code::Internal, "the call reached its handler without a tenant"));
+/// The rights that were found before the message was decoded.
+pub(super) fn rights<R: Rights, T>(request: &tonic::Request<T>) -> Result<R, tonic::Status> {
+    let missing = || fault::to_status(&Fault::new(Code::Internal, "the call reached its handler without rights"));
     request.extensions().get().cloned().ok_or_else(missing)
+}
+
+/// The backend that calls.
+pub(super) fn caller<T>(request: &tonic::Request<T>) -> Result<Caller, tonic::Status> {
+    rights(request)
 }
 
 /// The gRPC specification asks for HTTP status 415 here.

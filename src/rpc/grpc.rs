@@ -7,8 +7,9 @@ use axum::routing::post;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
+use crate::model::access::Caller;
 use crate::model::fault::{Code, Fault};
-use crate::rpc::call::{Call, refusal, tenant};
+use crate::rpc::call::{Call, caller, refusal};
 use crate::rpc::intake::Intake;
 use crate::rpc::stream::{Answers, Ask, Pushes};
 use crate::rpc::{fault, grpc_answer, many_users, timeline};
@@ -46,13 +47,13 @@ struct Service {
 }
 
 async fn unary(State(methods): State<Methods>, request: Request) -> Response {
-    methods.unary(request).await.unwrap_or_else(|fault| refusal(&fault))
+    methods.unary::<Caller>(request).await.unwrap_or_else(|fault| refusal(&fault))
 }
 
 /// A push that is refused is counted.
 async fn push(State(methods): State<Methods>, request: Request) -> Response {
     let intake = methods.intake.clone();
-    methods.unary(request).await.unwrap_or_else(|fault| refusal(&intake.refused(fault)))
+    methods.unary::<Caller>(request).await.unwrap_or_else(|fault| refusal(&intake.refused(fault)))
 }
 
 /// Answers a stream as it comes.
@@ -67,8 +68,8 @@ impl Backend for Service {
         &self,
         request: tonic::Request<pb::PushRequest>,
     ) -> Result<tonic::Response<pb::PushResponse>, tonic::Status> {
-        let tenant = tenant(&request)?;
-        let pushed = async { self.intake.push(&tenant, Ok(request.into_inner()))?.await };
+        let caller = caller(&request)?;
+        let pushed = async { self.intake.push(&caller, Ok(request.into_inner()))?.await };
         pushed
             .await
             .map(|accepted| tonic::Response::new(grpc_answer::accepted(accepted)))
@@ -81,7 +82,7 @@ impl Backend for Service {
         &self,
         request: tonic::Request<tonic::Streaming<pb::PushStreamRequest>>,
     ) -> Result<tonic::Response<Self::PushStreamStream>, tonic::Status> {
-        let tenant = tenant(&request)?;
+        let caller = caller(&request)?;
         let asks = request.into_inner().map(|ask| match ask {
             Ok(pb::PushStreamRequest { reference, push }) => {
                 let request = push.ok_or_else(|| Fault::new(Code::Malformed, "push is missing"));
@@ -89,7 +90,7 @@ impl Backend for Service {
             }
             Err(status) => Err(fault::from_status(&status, Code::PayloadTooLarge)),
         });
-        let answers = Answers::new(self.intake.clone(), tenant, asks, Pushes);
+        let answers = Answers::new(self.intake.clone(), caller, asks, Pushes);
         let answers = answers.map(|answer| answer.map(grpc_answer::answer).map_err(|fault| fault::to_status(&fault)));
         Ok(tonic::Response::new(answers.boxed()))
     }
@@ -98,8 +99,8 @@ impl Backend for Service {
         &self,
         request: tonic::Request<pb::PushUsersRequest>,
     ) -> Result<tonic::Response<pb::PushUsersResponse>, tonic::Status> {
-        let tenant = tenant(&request)?;
-        let pushed = many_users::push(&self.intake, &tenant, Ok(request.into_inner())).await;
+        let caller = caller(&request)?;
+        let pushed = many_users::push(&self.intake, &caller, Ok(request.into_inner())).await;
         pushed
             .map(|outcomes| tonic::Response::new(grpc_answer::outcomes(outcomes)))
             .map_err(|fault| fault::to_status(&fault))
@@ -109,9 +110,9 @@ impl Backend for Service {
         &self,
         request: tonic::Request<pb::CancelRequest>,
     ) -> Result<tonic::Response<pb::CancelResponse>, tonic::Status> {
-        let tenant = tenant(&request)?;
+        let caller = caller(&request)?;
         let (state, cancelled) =
-            self.intake.cancel(&tenant, request.get_ref()).await.map_err(|fault| fault::to_status(&fault))?;
+            self.intake.cancel(&caller.tenant, request.get_ref()).await.map_err(|fault| fault::to_status(&fault))?;
         let state = grpc_answer::state(state).into();
         Ok(tonic::Response::new(pb::CancelResponse { state, cancelled }))
     }
@@ -120,8 +121,8 @@ impl Backend for Service {
         &self,
         request: tonic::Request<pb::GetTimelineRequest>,
     ) -> Result<tonic::Response<pb::GetTimelineResponse>, tonic::Status> {
-        let tenant = tenant(&request)?;
-        let found = timeline::message(&self.intake, &tenant, request.get_ref()).await;
+        let caller = caller(&request)?;
+        let found = timeline::message(&self.intake, &caller.tenant, request.get_ref()).await;
         found.map(tonic::Response::new).map_err(|fault| fault::to_status(&fault))
     }
 
@@ -129,8 +130,8 @@ impl Backend for Service {
         &self,
         request: tonic::Request<pb::GetMessageRequest>,
     ) -> Result<tonic::Response<pb::GetMessageResponse>, tonic::Status> {
-        let tenant = tenant(&request)?;
-        let found = self.intake.message(&tenant, &request.get_ref().id).await;
+        let caller = caller(&request)?;
+        let found = self.intake.message(&caller.tenant, &request.get_ref().id).await;
         let record =
             found.and_then(|(id, record)| grpc_answer::record(id, record)).map_err(|fault| fault::to_status(&fault))?;
         Ok(tonic::Response::new(record))

@@ -14,12 +14,13 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
+use crate::model::access::Caller;
 use crate::model::fault::{Code, Fault};
-use crate::model::id::TenantId;
 use crate::node::push::Accepted;
 use crate::rpc::intake::Intake;
 use crate::rpc::lines::Lines;
 use crate::rpc::query::Query;
+use crate::rpc::rights::Rights;
 use crate::rpc::stream::{Answer, Answers, Ask, Pushes};
 use crate::rpc::{fault, json_answer, json_request, many_users};
 use crate::wire::pb;
@@ -52,12 +53,12 @@ async fn push(State(intake): State<Intake>, request: Request) -> Response {
 async fn try_push(intake: &Intake, request: Request) -> Result<Accepted, Fault> {
     let (parts, body) = request.into_parts();
     let limit = body_bytes_max(intake);
-    let read = intake.read(&parts.headers, body, limit, Code::RequestTooLarge).await;
-    let (tenant, body) = read.map_err(|fault| intake.refused(fault))?;
+    let read = intake.read::<Caller>(&parts, body, limit, Code::RequestTooLarge).await;
+    let (caller, body) = read.map_err(|fault| intake.refused(fault))?;
     let push = check_media(&parts.headers, &["application/json"])
         .and_then(|()| json_request::push(&body))
         .and_then(|push| with_key_header(push, &parts.headers));
-    intake.push(&tenant, push)?.await
+    intake.push(&caller, push)?.await
 }
 
 fn answer_push(status: StatusCode, accepted: &Accepted) -> Response {
@@ -79,8 +80,8 @@ async fn push_users(State(intake): State<Intake>, request: Request) -> Response 
 async fn try_push_users(intake: &Intake, request: Request) -> Result<Vec<many_users::Outcome>, Fault> {
     let (parts, body) = request.into_parts();
     let limit = body_bytes_max(intake) + 6 * many_users::USERS_BYTES_MAX;
-    let read = intake.read(&parts.headers, body, limit, Code::RequestTooLarge).await;
-    let (tenant, body) = read.map_err(|fault| intake.refused(fault))?;
+    let read = intake.read::<Caller>(&parts, body, limit, Code::RequestTooLarge).await;
+    let (caller, body) = read.map_err(|fault| intake.refused(fault))?;
     let request = check_media(&parts.headers, &["application/json"])
         .and_then(|()| json_request::users(&body))
         .and_then(|mut request| {
@@ -88,12 +89,12 @@ async fn try_push_users(intake: &Intake, request: Request) -> Result<Vec<many_us
             request.push = request.push.map(|push| with_key_header(push, &parts.headers)).transpose()?;
             Ok(request)
         });
-    many_users::push(intake, &tenant, request).await
+    many_users::push(intake, &caller, request).await
 }
 
 /// Pushes of a stream are read and answered at the same time.
 async fn push_stream(State(intake): State<Intake>, request: Request) -> Response {
-    let (tenant, lines) = match read_lines(&intake, request, body_bytes_max(&intake)).await {
+    let (caller, lines) = match read_lines(&intake, request, body_bytes_max(&intake)).await {
         Ok(read) => read,
         Err(fault) => return fault::to_response(&intake.refused(fault)),
     };
@@ -104,10 +105,10 @@ async fn push_stream(State(intake): State<Intake>, request: Request) -> Response
         let place = |fault: Fault| Fault::new(fault.code, format!("line {number}: {}", fault.words));
         Ok(Ask { reference, request: push.map_err(place) })
     });
-    answer_lines(Answers::new(intake, tenant, asks, Pushes).map(|answer| answer.map(stream_line)))
+    answer_lines(Answers::new(intake, caller, asks, Pushes).map(|answer| answer.map(stream_line)))
 }
 
-/// The lines of a stream, and whose key it carries.
+/// The lines of a stream, and who sends it.
 ///
 /// # Errors
 /// Why the stream is refused as a whole.
@@ -115,11 +116,11 @@ pub(super) async fn read_lines(
     intake: &Intake,
     request: Request,
     line_bytes_max: usize,
-) -> Result<(TenantId, Lines), Fault> {
+) -> Result<(Caller, Lines), Fault> {
     let (parts, body) = request.into_parts();
     let media = check_media(&parts.headers, &["application/x-ndjson", "application/ndjson", "application/jsonl"]);
-    match intake.tenant(&parts.headers).and_then(|tenant| media.map(|()| tenant)) {
-        Ok(tenant) => Ok((tenant, Lines::new(body, line_bytes_max))),
+    match Caller::of(&intake.node, &parts).and_then(|caller| media.map(|()| caller)) {
+        Ok(caller) => Ok((caller, Lines::new(body, line_bytes_max))),
         Err(fault) => {
             intake.drain_stream(body).await;
             Err(fault)
@@ -157,11 +158,11 @@ fn stream_line(Answer { reference, outcome }: Answer<Accepted>) -> Value {
 async fn message(State(intake): State<Intake>, id: Result<Path<String>, PathRejection>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let found = async {
-        let read = intake.read(&parts.headers, body, BODY_OF_GET_BYTES_MAX, Code::RequestTooLarge);
-        let (tenant, _) = read.await?;
+        let read = intake.read::<Caller>(&parts, body, BODY_OF_GET_BYTES_MAX, Code::RequestTooLarge);
+        let (caller, _) = read.await?;
         // An id that is not even text is no id either.
         let id = id.map(|Path(id)| id).unwrap_or_default();
-        let (id, record) = intake.message(&tenant, &id).await?;
+        let (id, record) = intake.message(&caller.tenant, &id).await?;
         json_answer::record(id, &record)
     };
     match found.await {
@@ -173,12 +174,12 @@ async fn message(State(intake): State<Intake>, id: Result<Path<String>, PathReje
 async fn cancel(State(intake): State<Intake>, id: Result<Path<String>, PathRejection>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let cancelled = async {
-        let read = intake.read(&parts.headers, body, BODY_OF_GET_BYTES_MAX, Code::RequestTooLarge);
-        let (tenant, _) = read.await?;
+        let read = intake.read::<Caller>(&parts, body, BODY_OF_GET_BYTES_MAX, Code::RequestTooLarge);
+        let (caller, _) = read.await?;
         let mut query = Query::read(&parts.uri, &["silently"])?;
         let request =
             pb::CancelRequest { id: id.map(|Path(id)| id).unwrap_or_default(), silently: query.switch("silently")? };
-        intake.cancel(&tenant, &request).await
+        intake.cancel(&caller.tenant, &request).await
     };
     match cancelled.await {
         Ok((state, cancelled)) => {

@@ -1,4 +1,4 @@
-//! The way of every request of a backend to the node: key to tenant, body to bytes, request to draft. It knows what both
+//! The way of every request of a backend to the node: credentials to rights, body to bytes, request to draft. It knows what both
 //! surfaces have in common and nothing of how either writes its answers.
 
 use std::sync::Arc;
@@ -6,18 +6,19 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::HeaderMap;
-use http::header::AUTHORIZATION;
+use http::request::Parts;
 use http_body_util::BodyExt;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::model::access::Caller;
 use crate::model::fault::{Code, Fault};
 use crate::model::id::{MessageId, TenantId};
 use crate::node::push::Pushing;
 use crate::node::{MessageRecord, MessageState, Node};
 use crate::pool::Tier;
 use crate::rpc::draft;
+use crate::rpc::rights::Rights;
 use crate::wire::pb;
 
 /// What handlers share. Cheap to clone.
@@ -32,43 +33,23 @@ pub(super) struct Intake {
 }
 
 impl Intake {
-    /// Whose key the request carries.
+    /// What a request's credentials let it do, and its body.
+    ///
+    /// The credentials are checked first, and the body is read all the same: an HTTP/2 peer may take an answer that comes
+    /// before the end of its request for an error of the stream.
     ///
     /// # Errors
-    /// When no key came, or none that this gateway issued.
-    pub(super) fn tenant(&self, headers: &HeaderMap) -> Result<TenantId, Fault> {
-        let refuse = |words| Err(Fault::new(Code::InvalidCredentials, words));
-        let mut values = headers.get_all(AUTHORIZATION).iter();
-        let Some(value) = values.next() else { return self.node.tenant_of("") };
-        if values.next().is_some() {
-            return refuse("authorization came several times; send one key");
-        }
-        let Some((scheme, key)) = value.to_str().ok().and_then(|text| text.split_once(' ')) else {
-            return refuse("authorization is not of the form `Bearer KEY`");
-        };
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return refuse("authorization is not of the form `Bearer KEY`");
-        }
-        self.node.tenant_of(key.trim())
-    }
-
-    /// Whose key the request carries, and its body.
-    ///
-    /// The key is checked first, and the body is read all the same: an HTTP/2 peer may take an answer that comes before
-    /// the end of its request for an error of the stream.
-    ///
-    /// # Errors
-    /// When the key is not good, or else when the body is longer than `limit`, breaks off or takes too long.
-    pub(super) async fn read(
+    /// When the credentials are not good, or else when the body is longer than `limit`, breaks off or takes too long.
+    pub(super) async fn read<R: Rights>(
         &self,
-        headers: &HeaderMap,
+        parts: &Parts,
         body: Body,
         limit: usize,
         too_large: Code,
-    ) -> Result<(TenantId, Bytes), Fault> {
-        let tenant = self.tenant(headers);
+    ) -> Result<(R, Bytes), Fault> {
+        let rights = R::of(&self.node, parts);
         let body = self.collect(body, limit, too_large).await;
-        Ok((tenant?, body?))
+        Ok((rights?, body?))
     }
 
     /// Reads a body that nobody wants, before it is answered with a refusal.
@@ -94,9 +75,9 @@ impl Intake {
     ///
     /// # Errors
     /// What is wrong with the request itself; the node's own refusals are answers.
-    pub(super) fn push(&self, tenant: &TenantId, request: Result<pb::PushRequest, Fault>) -> Result<Pushing, Fault> {
+    pub(super) fn push(&self, caller: &Caller, request: Result<pb::PushRequest, Fault>) -> Result<Pushing, Fault> {
         let draft = request.and_then(|request| draft::check(request, self.node.limits(), self.node.clock().now().wall));
-        Ok(self.node.push(tenant, draft.map_err(|fault| self.refused(fault))?))
+        Ok(self.node.push(&caller.tenant, draft.map_err(|fault| self.refused(fault))?))
     }
 
     /// Counts a push that is refused before the node sees it (the node counts its own).

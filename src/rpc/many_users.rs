@@ -2,8 +2,9 @@
 
 use std::collections::{HashSet, VecDeque};
 
+use crate::model::access::Caller;
 use crate::model::fault::{Code, Fault};
-use crate::model::id::{NAME_BYTES_MAX, TenantId, UserId};
+use crate::model::id::{NAME_BYTES_MAX, UserId};
 use crate::node::push::{Accepted, Pushing};
 use crate::rpc::draft::{Form, Shared};
 use crate::rpc::intake::Intake;
@@ -18,7 +19,7 @@ pub(super) type Outcome = (String, Result<Accepted, Fault>);
 /// What is wrong with the request as a whole; then nobody was pushed to.
 pub(super) async fn push(
     intake: &Intake,
-    tenant: &TenantId,
+    caller: &Caller,
     request: Result<pb::PushUsersRequest, Fault>,
 ) -> Result<Vec<Outcome>, Fault> {
     let checked = request.and_then(|request| check(intake, request));
@@ -35,7 +36,7 @@ pub(super) async fn push(
             outcomes.push(settled(oldest).await);
         }
         let pushing = match UserId::new(&user) {
-            Ok(user) => Ok(intake.node.push(tenant, shared.draft_for(user))),
+            Ok(user) => Ok(intake.node.push(&caller.tenant, shared.draft_for(user))),
             Err(error) => Err(intake.refused(Fault::new(Code::InvalidName, format!("user: {error}")))),
         };
         under_way.push_back((user, pushing));

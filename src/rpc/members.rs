@@ -6,8 +6,9 @@ use std::task::{Context, Poll};
 
 use futures_util::{Stream, StreamExt};
 
+use crate::model::access::Caller;
 use crate::model::fault::Fault;
-use crate::model::id::{NAME_BYTES_MAX, TenantId};
+use crate::model::id::NAME_BYTES_MAX;
 use crate::node::people::{Changed, Settling};
 use crate::rpc::groups::{self, Progress};
 use crate::rpc::intake::Intake;
@@ -41,11 +42,11 @@ impl Work for Changes {
     fn begin(
         &self,
         intake: &Intake,
-        tenant: &TenantId,
+        caller: &Caller,
         request: Result<pb::ChangeMembersRequest, Fault>,
     ) -> Result<Changing, Fault> {
         let request = request?;
-        let settling = groups::change(intake, tenant, &request);
+        let settling = groups::change(intake, &caller.tenant, &request);
         Ok(Changing { named: request.add.len() + request.remove.len(), settling })
     }
 }
@@ -65,14 +66,14 @@ impl Future for Changing {
 /// The answers to changes: the progress so far, and why this one was refused if it was.
 pub(super) fn answers<S>(
     intake: Intake,
-    tenant: TenantId,
+    caller: Caller,
     asks: S,
 ) -> impl Stream<Item = Result<(pb::ChangeMembersResponse, Option<Fault>), Fault>> + Send + 'static
 where
     S: Stream<Item = Result<Ask<pb::ChangeMembersRequest>, Fault>> + Unpin + Send + 'static,
 {
     let mut progress = Progress::default();
-    Answers::new(intake, tenant, asks, Changes).map(move |answer| {
+    Answers::new(intake, caller, asks, Changes).map(move |answer| {
         let Answer { outcome, .. } = answer?;
         let (named, outcome) = outcome.unwrap_or_else(|fault| (0, Err(fault)));
         Ok(progress.step(named, outcome))

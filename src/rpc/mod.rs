@@ -15,6 +15,7 @@ mod health;
 mod http;
 mod intake;
 mod json_answer;
+mod json_call;
 mod json_reader;
 mod json_request;
 mod json_time;
@@ -22,8 +23,10 @@ mod lines;
 mod linger;
 mod many_users;
 mod members;
+mod methods;
 mod names;
 mod query;
+mod rights;
 mod stream;
 mod timeline;
 mod users;
@@ -51,6 +54,8 @@ use tower::Service;
 use tracing::{debug, error, warn};
 
 use self::intake::Intake;
+pub use self::methods::{METHODS, Method, Needs};
+use self::rights::Certificate;
 use crate::model::fault::{Code, Fault};
 use crate::model::id::MessageId;
 use crate::node::{MessageRecord, Node};
@@ -170,7 +175,7 @@ impl Server {
         }
         let (stream, lender) = linger::lend(stream);
         match tls {
-            None => self.speak(stream).await,
+            None => self.speak(stream, None).await,
             Some(acceptor) => {
                 let accepted = timeout(self.options.tls_timeout, acceptor.accept(stream));
                 let accepted = tokio::select! {
@@ -178,7 +183,10 @@ impl Server {
                     () = self.stop.cancelled() => return,
                 };
                 match accepted {
-                    Ok(Ok(stream)) => self.speak(stream).await,
+                    Ok(Ok(stream)) => {
+                        let client = stream.client().map(Certificate);
+                        self.speak(stream, client).await;
+                    }
                     Ok(Err(error)) => return debug!(%error, "backend TLS handshake failed"),
                     Err(_) => return debug!("backend TLS handshake took too long"),
                 }
@@ -196,10 +204,13 @@ impl Server {
         SockRef::from(stream).set_tcp_keepalive(&keepalive)
     }
 
-    async fn speak(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+    async fn speak(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, client: Option<Certificate>) {
         let asked = AtomicBool::new(false);
-        let service = service_fn(|request: hyper::Request<Incoming>| {
+        let service = service_fn(|mut request: hyper::Request<Incoming>| {
             asked.store(true, Ordering::Relaxed);
+            if let Some(client) = client {
+                request.extensions_mut().insert(client);
+            }
             self.router.clone().call(request)
         });
         let mut connection = pin!(self.http.serve_connection(TokioIo::new(stream), service));

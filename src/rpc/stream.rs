@@ -11,8 +11,8 @@ use std::task::{Context, Poll, ready};
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
 
+use crate::model::access::Caller;
 use crate::model::fault::{Code, Fault};
-use crate::model::id::TenantId;
 use crate::node::push::{Accepted, Pushing};
 use crate::rpc::intake::Intake;
 use crate::wire::pb;
@@ -55,7 +55,7 @@ pub(super) trait Work {
     fn begin(
         &self,
         intake: &Intake,
-        tenant: &TenantId,
+        caller: &Caller,
         request: Result<Self::Request, Fault>,
     ) -> Result<Self::Doing, Fault>;
 }
@@ -77,10 +77,10 @@ impl Work for Pushes {
     fn begin(
         &self,
         intake: &Intake,
-        tenant: &TenantId,
+        caller: &Caller,
         request: Result<pb::PushRequest, Fault>,
     ) -> Result<Pushing, Fault> {
-        intake.push(tenant, request)
+        intake.push(caller, request)
     }
 }
 
@@ -97,7 +97,7 @@ struct Outstanding<D> {
 /// Answers in the order of their asks. An `Err` is the last item: the stream itself failed, after what came before.
 pub(super) struct Answers<S, W: Work> {
     intake: Intake,
-    tenant: TenantId,
+    caller: Caller,
     asks: S,
     work: W,
     /// Requests under way, in order.
@@ -117,11 +117,11 @@ impl<S, W: Work> Unpin for Answers<S, W> {}
 
 impl<W: Work, S: Stream<Item = Result<Ask<W::Request>, Fault>> + Unpin> Answers<S, W> {
     /// The answers to `asks`.
-    pub(super) fn new(intake: Intake, tenant: TenantId, asks: S, work: W) -> Self {
+    pub(super) fn new(intake: Intake, caller: Caller, asks: S, work: W) -> Self {
         let stopped = Box::pin(intake.stop.clone().cancelled_owned());
         Self {
             intake,
-            tenant,
+            caller,
             asks,
             work,
             outstanding: VecDeque::new(),
@@ -147,7 +147,7 @@ impl<W: Work, S: Stream<Item = Result<Ask<W::Request>, Fault>> + Unpin> Answers<
                 Poll::Ready(Some(Ok(ask))) => {
                     let bytes = ask.request.as_ref().map_or(0, W::bytes);
                     self.outstanding_bytes += bytes;
-                    let doing = self.work.begin(&self.intake, &self.tenant, ask.request);
+                    let doing = self.work.begin(&self.intake, &self.caller, ask.request);
                     self.outstanding.push_back(Outstanding { reference: ask.reference, bytes, doing });
                 }
                 Poll::Ready(Some(Err(fault))) => self.end = Some(Err(fault)),

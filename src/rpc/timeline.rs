@@ -49,14 +49,14 @@ async fn find(
 
 async fn timeline(State(intake): State<Intake>, id: Result<Path<String>, PathRejection>, request: Request) -> Response {
     let answered = async {
-        let (tenant, parts) = ask::bare(&intake, request).await?;
+        let (caller, parts) = ask::bare(&intake, request).await?;
         let mut query = Query::read(&parts.uri, &["user"])?;
         let request = pb::GetTimelineRequest {
             // An id that is not even text is no id either.
             id: id.map(|Path(id)| id).unwrap_or_default(),
             user: query.text("user").unwrap_or_default(),
         };
-        let (id, Timeline { record, events, devices }) = find(&intake, &tenant, &request).await?;
+        let (id, Timeline { record, events, devices }) = find(&intake, &caller.tenant, &request).await?;
         Ok(json!({
             "message": json_answer::record(id, &record)?,
             "events": events.into_iter().map(event).map(event_json).collect::<Vec<_>>(),

@@ -3,3 +3,4 @@
 #![allow(unused_qualifications, clippy::wildcard_imports, clippy::unwrap_used, reason = "generated code")]
 
 include!(concat!(env!("OUT_DIR"), "/pushline.v1.rs"));
+include!(concat!(env!("OUT_DIR"), "/methods.rs"));

@@ -3,17 +3,18 @@
 use axum::extract::Request;
 use http::request::Parts;
 
+use crate::model::access::Caller;
 use crate::model::fault::{Code, Fault};
 use crate::model::id::{DeviceId, MessageId, NameError, Receiver, Tag, TenantId, UserId};
 use crate::rpc::http::BODY_OF_GET_BYTES_MAX;
 use crate::rpc::intake::Intake;
 use crate::rpc::query::Query;
 
-/// Checks the key of a request that has no body, and drops what comes all the same.
-pub(in crate::rpc) async fn bare(intake: &Intake, request: Request) -> Result<(TenantId, Parts), Fault> {
+/// Checks the rights of a request that has no body, and drops what comes all the same.
+pub(in crate::rpc) async fn bare(intake: &Intake, request: Request) -> Result<(Caller, Parts), Fault> {
     let (parts, body) = request.into_parts();
-    let (tenant, _) = intake.read(&parts.headers, body, BODY_OF_GET_BYTES_MAX, Code::RequestTooLarge).await?;
-    Ok((tenant, parts))
+    let (caller, _) = intake.read::<Caller>(&parts, body, BODY_OF_GET_BYTES_MAX, Code::RequestTooLarge).await?;
+    Ok((caller, parts))
 }
 
 /// A number of a query; `None` when it is not there.

@@ -15,8 +15,9 @@ use axum::response::Response;
 use axum::routing::post;
 use futures_util::stream::BoxStream;
 
+use crate::model::access::Caller;
 use crate::model::fault::Code;
-use crate::rpc::call::{Call, refusal, tenant};
+use crate::rpc::call::{Call, caller, refusal};
 use crate::rpc::fault::to_status;
 use crate::rpc::intake::Intake;
 use crate::wire::pb;
@@ -49,7 +50,7 @@ struct Service {
 
 /// Requests are read whole before they are answered, also those that are answered by a stream.
 async fn unary(State(methods): State<Methods>, request: Request) -> Response {
-    methods.unary(request).await.unwrap_or_else(|fault| refusal(&fault))
+    methods.unary::<Caller>(request).await.unwrap_or_else(|fault| refusal(&fault))
 }
 
 type Answered<T> = Result<tonic::Response<T>, tonic::Status>;
@@ -62,20 +63,20 @@ impl Receipts for Service {
         &self,
         request: tonic::Request<pb::StreamReceiptsRequest>,
     ) -> Answered<Self::StreamReceiptsStream> {
-        let tenant = tenant(&request)?;
-        let batches = receipts::stream(&self.intake, &tenant, request.into_inner()).await;
+        let caller = caller(&request)?;
+        let batches = receipts::stream(&self.intake, &caller.tenant, request.into_inner()).await;
         batches.map(tonic::Response::new).map_err(|fault| to_status(&fault))
     }
 
     async fn get_tag(&self, request: tonic::Request<pb::GetTagRequest>) -> Answered<pb::GetTagResponse> {
-        let tenant = tenant(&request)?;
-        let found = tags::message(&self.intake, &tenant, request.into_inner()).await;
+        let caller = caller(&request)?;
+        let found = tags::message(&self.intake, &caller.tenant, request.into_inner()).await;
         found.map(tonic::Response::new).map_err(|fault| to_status(&fault))
     }
 
     async fn list_online(&self, request: tonic::Request<pb::ListOnlineRequest>) -> Answered<pb::ListOnlineResponse> {
-        let tenant = tenant(&request)?;
-        let found = presence::list(&self.intake, &tenant, &request.into_inner());
+        let caller = caller(&request)?;
+        let found = presence::list(&self.intake, &caller.tenant, &request.into_inner());
         found.map(tonic::Response::new).map_err(|fault| to_status(&fault))
     }
 
@@ -85,14 +86,14 @@ impl Receipts for Service {
         &self,
         request: tonic::Request<pb::StreamPresenceRequest>,
     ) -> Answered<Self::StreamPresenceStream> {
-        let tenant = tenant(&request)?;
-        let batches = presence::stream(&self.intake, &tenant, request.into_inner()).await;
+        let caller = caller(&request)?;
+        let batches = presence::stream(&self.intake, &caller.tenant, request.into_inner()).await;
         batches.map(tonic::Response::new).map_err(|fault| to_status(&fault))
     }
 
     async fn set_webhook(&self, request: tonic::Request<pb::SetWebhookRequest>) -> Answered<pb::Webhook> {
-        let tenant = tenant(&request)?;
-        let set = webhooks::set(&self.intake, &tenant, request.into_inner()).await;
+        let caller = caller(&request)?;
+        let set = webhooks::set(&self.intake, &caller.tenant, request.into_inner()).await;
         set.map(tonic::Response::new).map_err(|fault| to_status(&fault))
     }
 
@@ -100,8 +101,8 @@ impl Receipts for Service {
         &self,
         request: tonic::Request<pb::ListWebhooksRequest>,
     ) -> Answered<pb::ListWebhooksResponse> {
-        let tenant = tenant(&request)?;
-        let webhooks = webhooks::list(&self.intake, &tenant).await.map_err(|fault| to_status(&fault))?;
+        let caller = caller(&request)?;
+        let webhooks = webhooks::list(&self.intake, &caller.tenant).await.map_err(|fault| to_status(&fault))?;
         Ok(tonic::Response::new(pb::ListWebhooksResponse { webhooks }))
     }
 
@@ -109,8 +110,10 @@ impl Receipts for Service {
         &self,
         request: tonic::Request<pb::DeleteWebhookRequest>,
     ) -> Answered<pb::DeleteWebhookResponse> {
-        let tenant = tenant(&request)?;
-        webhooks::delete(&self.intake, &tenant, &request.get_ref().kind).await.map_err(|fault| to_status(&fault))?;
+        let caller = caller(&request)?;
+        webhooks::delete(&self.intake, &caller.tenant, &request.get_ref().kind)
+            .await
+            .map_err(|fault| to_status(&fault))?;
         Ok(tonic::Response::new(pb::DeleteWebhookResponse {}))
     }
 }

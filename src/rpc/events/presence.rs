@@ -74,7 +74,7 @@ pub(super) async fn stream(
 
 async fn online(State(intake): State<Intake>, request: Request) -> Response {
     let listed = async {
-        let (tenant, parts) = ask::bare(&intake, request).await?;
+        let (caller, parts) = ask::bare(&intake, request).await?;
         let mut query = Query::read(&parts.uri, &["user", "after", "limit"])?;
         let limit = ask::number(&mut query, "limit")?.unwrap_or(0);
         let request = pb::ListOnlineRequest {
@@ -82,7 +82,7 @@ async fn online(State(intake): State<Intake>, request: Request) -> Response {
             after: query.text("after").unwrap_or_default(),
             limit: u32::try_from(limit).unwrap_or(u32::MAX),
         };
-        list(&intake, &tenant, &request)
+        list(&intake, &caller.tenant, &request)
     };
     match listed.await {
         Ok(page) => {
@@ -97,12 +97,12 @@ async fn online(State(intake): State<Intake>, request: Request) -> Response {
 
 async fn events(State(intake): State<Intake>, request: Request) -> Response {
     let answered = async {
-        let (tenant, parts) = ask::bare(&intake, request).await?;
+        let (caller, parts) = ask::bare(&intake, request).await?;
         let mut query = Query::read(&parts.uri, &["after", "user", "follow"])?;
         let after = sse::begin_after(&parts, ask::number(&mut query, "after")?)?;
         let wanted = Wanted { user: ask::user(&query.text("user").unwrap_or_default())?, ..Wanted::default() };
         let follow = ask::follow(&mut query)?;
-        sse::respond(&intake, &tenant, (Journal::Presence, "events"), wanted, (after, follow)).await
+        sse::respond(&intake, &caller.tenant, (Journal::Presence, "events"), wanted, (after, follow)).await
     };
     answered.await.unwrap_or_else(|fault| to_response(&fault))
 }

@@ -44,13 +44,13 @@ pub(super) async fn stream(
 
 async fn receipts(State(intake): State<Intake>, request: Request) -> Response {
     let answered = async {
-        let (tenant, parts) = ask::bare(&intake, request).await?;
+        let (caller, parts) = ask::bare(&intake, request).await?;
         let mut query = Query::read(&parts.uri, &["after", "message", "tag", "follow"])?;
         let after = sse::begin_after(&parts, ask::number(&mut query, "after")?)?;
         let message = query.text("message").unwrap_or_default();
         let wanted = wanted(&message, &query.text("tag").unwrap_or_default())?;
         let follow = ask::follow(&mut query)?;
-        sse::respond(&intake, &tenant, (Journal::Receipts, "receipts"), wanted, (after, follow)).await
+        sse::respond(&intake, &caller.tenant, (Journal::Receipts, "receipts"), wanted, (after, follow)).await
     };
     answered.await.unwrap_or_else(|fault| to_response(&fault))
 }

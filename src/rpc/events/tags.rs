@@ -72,14 +72,14 @@ pub(super) async fn message(
 
 async fn tag(State(intake): State<Intake>, tag: Result<Path<String>, PathRejection>, request: Request) -> Response {
     let answered = async {
-        let (tenant, parts) = ask::bare(&intake, request).await?;
+        let (caller, parts) = ask::bare(&intake, request).await?;
         let mut query = Query::read(&parts.uri, &["from_ms", "upto_ms"])?;
         let request = pb::GetTagRequest {
             tag: tag.map(|Path(tag)| tag).unwrap_or_default(),
             from_ms: ask::number(&mut query, "from_ms")?.unwrap_or(0),
             upto_ms: ask::number(&mut query, "upto_ms")?.unwrap_or(0),
         };
-        let hours = get_tag(&intake, &tenant, &request).await?;
+        let hours = get_tag(&intake, &caller.tenant, &request).await?;
         let (total, messages) = total(&hours);
         let hour = |hour: &TagHour| {
             json!({

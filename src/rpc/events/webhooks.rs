@@ -8,6 +8,7 @@ use axum::routing::get;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::model::access::Caller;
 use crate::model::fault::{Code, Fault};
 use crate::model::id::TenantId;
 use crate::model::webhook::Kind;
@@ -53,7 +54,7 @@ async fn set_json(
 ) -> Response {
     let (parts, body) = request.into_parts();
     let answered = async {
-        let (tenant, body) = intake.read(&parts.headers, body, REQUEST_BYTES_MAX, Code::RequestTooLarge).await?;
+        let (caller, body) = intake.read::<Caller>(&parts, body, REQUEST_BYTES_MAX, Code::RequestTooLarge).await?;
         check_media(&parts.headers, &["application/json"])?;
         let mut request = pb::SetWebhookRequest { kind: word(kind), ..pb::SetWebhookRequest::default() };
         for (name, value) in object("the body", document(&body)?)? {
@@ -61,7 +62,7 @@ async fn set_json(
             let field = if name == "url" { &mut request.url } else { &mut request.secret };
             *field = string(&name, value)?;
         }
-        set(&intake, &tenant, request).await
+        set(&intake, &caller.tenant, request).await
     };
     respond(answered.await.map(|webhook| {
         let mut value = to_json(&webhook);
@@ -72,8 +73,8 @@ async fn set_json(
 
 async fn list_json(State(intake): State<Intake>, request: Request) -> Response {
     let answered = async {
-        let (tenant, _) = ask::bare(&intake, request).await?;
-        let webhooks = list(&intake, &tenant).await?;
+        let (caller, _) = ask::bare(&intake, request).await?;
+        let webhooks = list(&intake, &caller.tenant).await?;
         Ok(json!({ "webhooks": webhooks.iter().map(to_json).collect::<Vec<_>>() }))
     };
     respond(answered.await)
@@ -85,9 +86,9 @@ async fn get_json(
     request: Request,
 ) -> Response {
     let answered = async {
-        let (tenant, _) = ask::bare(&intake, request).await?;
+        let (caller, _) = ask::bare(&intake, request).await?;
         let kind = self::kind(&word(kind))?;
-        let webhooks = list(&intake, &tenant).await?;
+        let webhooks = list(&intake, &caller.tenant).await?;
         let found = webhooks.iter().find(|webhook| webhook.kind == kind.as_str());
         found.map(to_json).ok_or_else(|| none(kind))
     };
@@ -100,8 +101,8 @@ async fn delete_json(
     request: Request,
 ) -> Response {
     let answered = async {
-        let (tenant, _) = ask::bare(&intake, request).await?;
-        delete(&intake, &tenant, &word(kind)).await.map(|()| json!({}))
+        let (caller, _) = ask::bare(&intake, request).await?;
+        delete(&intake, &caller.tenant, &word(kind)).await.map(|()| json!({}))
     };
     respond(answered.await)
 }
