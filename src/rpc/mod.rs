@@ -1,9 +1,12 @@
 //! The backend-facing listener: gRPC, its HTTP/JSON twin, and the probes of operators, on one port. It checks and
 //! translates; what becomes of a push is the node's.
 
+mod access;
 mod audience;
 mod audience_grpc;
 mod audience_http;
+mod audit;
+mod bounds;
 mod call;
 mod draft;
 mod events;
@@ -253,6 +256,7 @@ fn router(intake: Intake) -> Router {
         .merge(audience_http::router(intake.clone()))
         .merge(events::router(intake.clone()))
         .merge(timeline::router())
+        .merge(access::router(intake.clone()))
         .merge(health::router(intake.clone()))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::model::fault::{Code, Fault};
-use crate::model::id::{GroupName, NameError, TopicName, UserId};
+use crate::model::id::{DeviceId, GroupName, KeyId, NameError, NodeName, ShareId, TenantId, TopicName, UserId};
 use crate::model::quiet::{QuietHours, TimeOfDay};
 use crate::rpc::draft::shortened;
 use crate::wire::pb;
@@ -31,6 +31,31 @@ pub(super) fn group(field: &str, name: &str) -> Result<GroupName, Fault> {
 /// The name of a topic.
 pub(super) fn topic(field: &str, name: &str) -> Result<TopicName, Fault> {
     TopicName::new(name).map_err(|error| invalid_name(field, &error))
+}
+
+/// The name of a device.
+pub(super) fn device(field: &str, name: &str) -> Result<DeviceId, Fault> {
+    DeviceId::new(name).map_err(|error| invalid_name(field, &error))
+}
+
+/// The name of a tenant.
+pub(super) fn tenant(field: &str, name: &str) -> Result<TenantId, Fault> {
+    TenantId::new(name).map_err(|error| invalid_name(field, &error))
+}
+
+/// The id of an API key.
+pub(super) fn key(field: &str, name: &str) -> Result<KeyId, Fault> {
+    KeyId::new(name).map_err(|error| invalid_name(field, &error))
+}
+
+/// The id of a share.
+pub(super) fn share(field: &str, name: &str) -> Result<ShareId, Fault> {
+    ShareId::new(name).map_err(|error| invalid_name(field, &error))
+}
+
+/// The name of a node.
+pub(super) fn node(field: &str, name: &str) -> Result<NodeName, Fault> {
+    NodeName::new(name).map_err(|error| invalid_name(field, &error))
 }
 
 /// Names in a list, each once; the fault tells which one is none.
