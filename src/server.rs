@@ -29,7 +29,7 @@ const SOCKETS_BEYOND: usize = 256;
 /// Time for the backends' last answers when the devices have taken all there was.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
-/// ALPN protocols of the backend's listener.
+/// ALPN protocols of the listeners of backends and operators.
 const BACKEND_ALPN: &[&[u8]] = &[b"h2", b"http/1.1"];
 
 /// Why a gateway did not start.
@@ -70,21 +70,25 @@ pub struct Server {
     own_key_file: PathBuf,
     devices: SocketAddr,
     backend: SocketAddr,
+    admin: SocketAddr,
     /// CA of the throw-away certificate, for clients to trust; `None` when certificates were configured.
     development_ca: Option<PathBuf>,
     stop_accepting: CancellationToken,
     /// Ends what has no session, once the sessions are gone.
     cut: CancellationToken,
+    /// Ends the listeners of backends and operators.
     stop_backend: CancellationToken,
     accepting: JoinHandle<()>,
     serving: JoinHandle<()>,
+    administering: JoinHandle<()>,
     keeping: Vec<JoinHandle<()>>,
     backend_is_tls: bool,
+    admin_is_tls: bool,
     drain: (Duration, Duration),
 }
 
 impl Server {
-    /// Starts a gateway: opens the store, binds both listeners, serves.
+    /// Starts a gateway: opens the store, binds all listeners, serves.
     ///
     /// # Errors
     /// [`Error`] says what is wrong and what to do.
@@ -97,12 +101,14 @@ impl Server {
         let (files, development_ca) = certificate_files(config, clock)?;
         let certificate = Arc::new(Certificate::load(files)?);
         let acceptor = Acceptor::new(Arc::clone(&certificate), &[native::ALPN])?;
-        let backend_tls =
-            config.tls.backend.then(|| Acceptor::new(Arc::clone(&certificate), BACKEND_ALPN)).transpose()?;
+        let backend_tls = config.tls.backend.then(|| Acceptor::new(Arc::clone(&certificate), BACKEND_ALPN)).transpose()?;
+        let admin_tls = config.tls.admin.then(|| Acceptor::new(Arc::clone(&certificate), BACKEND_ALPN)).transpose()?;
         let listener = bind(config.listen.devices).await?;
         let backend_listener = bind(config.listen.backend).await?;
+        let admin_listener = bind(config.listen.admin).await?;
         let (devices, backend) =
             (address(&listener, config.listen.devices)?, address(&backend_listener, config.listen.backend)?);
+        let admin = address(&admin_listener, config.listen.admin)?;
 
         let poster = Poster::new(&hook_options(config))?;
         make_private(&config.store.log_folder())?;
@@ -117,6 +123,8 @@ impl Server {
         let accepting = tokio::spawn(native.run(listener, stop_accepting.clone(), cut.clone()));
         let backend_server = rpc::Server::new(Arc::clone(&node), rpc_options(config), stop_backend.clone());
         let serving = tokio::spawn(backend_server.serve(backend_listener, backend_tls));
+        let admin_server = rpc::Server::admin(Arc::clone(&node), rpc_options(config), stop_backend.clone());
+        let administering = tokio::spawn(admin_server.serve(admin_listener, admin_tls));
         let sweeping = tokio::spawn(Arc::clone(&node).keep_up());
         let posting = tokio::spawn(Arc::clone(&node).dispatch(poster, rpc::describe));
         let noting = {
@@ -125,7 +133,7 @@ impl Server {
         };
         let trimming = tokio::spawn(Arc::clone(&node).keep_pools());
         let reloading = tokio::spawn(reload(certificate, config.tls.reload_interval, stop_accepting.clone()));
-        warn_of_exposure(config, devices, backend, development_ca.is_some());
+        warn_of_exposure(config, devices, backend, admin, development_ca.is_some());
         Ok(Self {
             node,
             cores,
@@ -133,14 +141,17 @@ impl Server {
             own_key_file: config.store.auth_folder().join(auth::API_KEY_FILE),
             devices,
             backend,
+            admin,
             development_ca,
             stop_accepting,
             cut,
             stop_backend,
             accepting,
             serving,
+            administering,
             keeping: vec![sweeping, posting, noting, trimming, reloading],
             backend_is_tls: config.tls.backend,
+            admin_is_tls: config.tls.admin,
             drain: (config.drain.spread, config.drain.bound),
         })
     }
@@ -155,6 +166,18 @@ impl Server {
     #[must_use]
     pub const fn backend(&self) -> SocketAddr {
         self.backend
+    }
+
+    /// Where operators connect.
+    #[must_use]
+    pub const fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Whether operators must speak TLS.
+    #[must_use]
+    pub const fn admin_is_tls(&self) -> bool {
+        self.admin_is_tls
     }
 
     /// Whether backends must speak TLS.
@@ -197,10 +220,11 @@ impl Server {
         self.cores.stop().await;
         self.stop_backend.cancel();
         let left = bound.saturating_sub(clock.now().moment.since(began)).max(LAST_ANSWERS);
-        let backends = self.serving.abort_handle();
-        if tokio::time::timeout(left, self.serving).await.is_err() {
+        let cut = [self.serving.abort_handle(), self.administering.abort_handle()];
+        let answered = async { (self.serving.await, self.administering.await) };
+        if tokio::time::timeout(left, answered).await.is_err() {
             tracing::warn!("the time to drain is over; cutting the backends that are left");
-            backends.abort();
+            cut.iter().for_each(tokio::task::AbortHandle::abort);
         }
         for task in self.keeping {
             let _ = task.await;
@@ -246,13 +270,18 @@ async fn reload(certificate: Arc<Certificate>, interval: Duration, stop: Cancell
     }
 }
 
-fn warn_of_exposure(config: &Config, devices: SocketAddr, backend: SocketAddr, development: bool) {
-    if development && (!devices.ip().is_loopback() || config.tls.backend && !backend.ip().is_loopback()) {
+fn warn_of_exposure(config: &Config, devices: SocketAddr, backend: SocketAddr, admin: SocketAddr, development: bool) {
+    let is_open = |address: SocketAddr| !address.ip().is_loopback();
+    let shown = is_open(devices) || config.tls.backend && is_open(backend) || config.tls.admin && is_open(admin);
+    if development && shown {
         tracing::warn!(
-            %devices, %backend, "serving a THROW-AWAY certificate off loopback: set tls.certificate and tls.key"
+            %devices, %backend, %admin, "serving a THROW-AWAY certificate off loopback: set tls.certificate and tls.key"
         );
     }
-    if !config.tls.backend && !backend.ip().is_loopback() {
+    if !config.tls.admin && is_open(admin) {
+        tracing::warn!(%admin, "the admin key travels in the clear off loopback: set tls.admin = true");
+    }
+    if !config.tls.backend && is_open(backend) {
         tracing::warn!(%backend, "API keys and payloads travel in the clear off loopback: set tls.backend = true");
     }
 }

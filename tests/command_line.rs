@@ -169,6 +169,8 @@ fn what_is_served_off_loopback_is_warned_of() {
         ("0.0.0.0:0", "127.0.0.1:0", &[], (true, false)),
         ("127.0.0.1:0", "0.0.0.0:0", &[], (false, true)),
         ("127.0.0.1:0", "0.0.0.0:0", &["--set", "tls.backend=true"], (true, false)),
+        ("127.0.0.1:0", "127.0.0.1:0", &["--admin-listen", "0.0.0.0:0"], (false, true)),
+        ("127.0.0.1:0", "127.0.0.1:0", &["--admin-listen", "0.0.0.0:0", "--set", "tls.admin=true"], (true, false)),
     ] {
         let log = log_of_serve(&[&["--listen", devices, "--backend-listen", backend], more].concat());
         assert_eq!((log.contains(certificate), log.contains(clear)), warnings, "{devices} {backend} {more:?}: {log}");

@@ -235,7 +235,8 @@ fn a_listener_outlives_its_gateway() {
     assert!(listener.noted("connecting again in").starts_with("note: "));
     let (devices, backend) = (gateway.told("devices"), gateway.told("backend"));
     let data = gateway.folder.path().join("data");
-    gateway.child = pushline(&["serve", "--listen", devices, "--backend-listen", backend, "--data"])
+    gateway.child = pushline(&["serve", "--listen", devices, "--backend-listen", backend])
+        .args(["--admin-listen", "127.0.0.1:0", "--data"])
         .arg(data)
         .stdout(Stdio::null())
         .stderr(Stdio::null())

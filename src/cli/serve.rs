@@ -25,7 +25,8 @@ use crate::server::Server;
 Examples:
   pushline serve
   pushline serve --config /etc/pushline/pushline.toml
-  pushline serve --listen 127.0.0.1:0 --backend-listen 127.0.0.1:0 --json   (free ports; the first line tells them)")]
+  pushline serve --listen 127.0.0.1:0 --backend-listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --json
+      (free ports; the first line tells them)")]
 pub struct Arguments {
     /// Address for devices; port 0 picks a free one [default: 127.0.0.1:7443].
     #[arg(long, value_name = "ADDRESS")]
@@ -33,6 +34,9 @@ pub struct Arguments {
     /// Address for backends; port 0 picks a free one [default: 127.0.0.1:7080].
     #[arg(long, value_name = "ADDRESS")]
     pub backend_listen: Option<SocketAddr>,
+    /// Address for operators; port 0 picks a free one [default: 127.0.0.1:7090].
+    #[arg(long, value_name = "ADDRESS")]
+    pub admin_listen: Option<SocketAddr>,
     /// Where the other options come from.
     #[command(flatten)]
     pub source: Source,
@@ -42,8 +46,11 @@ impl Arguments {
     /// The flags of this command as options, for [`Source::load`].
     #[must_use]
     pub fn overrides(&self) -> Vec<Override> {
-        let given =
-            [("listen.devices", self.listen, "--listen"), ("listen.backend", self.backend_listen, "--backend-listen")];
+        let given = [
+            ("listen.devices", self.listen, "--listen"),
+            ("listen.backend", self.backend_listen, "--backend-listen"),
+            ("listen.admin", self.admin_listen, "--admin-listen"),
+        ];
         given
             .into_iter()
             .filter_map(|(key, address, flag)| {
@@ -92,10 +99,13 @@ async fn serve(config: &Config, output: Output) -> anyhow::Result<()> {
 fn announce(server: &Server, output: Output) -> anyhow::Result<()> {
     let scheme = if server.backend_is_tls() { "https" } else { "http" };
     let backend = format!("{scheme}://{}", server.backend());
+    let admin = format!("{}://{}", if server.admin_is_tls() { "https" } else { "http" }, server.admin());
     output.object(&json!({
         "devices": server.devices().to_string(),
         "backend": server.backend().to_string(),
         "backend_url": backend,
+        "admin": server.admin().to_string(),
+        "admin_url": admin,
         "pid": std::process::id(),
         "tenant": server.own_key().tenant().as_str(),
         "api_key": server.own_key().secret(),
@@ -105,6 +115,7 @@ fn announce(server: &Server, output: Output) -> anyhow::Result<()> {
     output.words(&format!("  devices   {LITERAL}{}{LITERAL:#}  (TLS, HTTP/2)", server.devices()))?;
     output
         .words(&format!("  backends  {LITERAL}{backend}{LITERAL:#}  (gRPC, HTTP/JSON, /healthz /readyz /metrics)"))?;
+    output.words(&format!("  operators {LITERAL}{admin}{LITERAL:#}  (gRPC, HTTP/JSON)"))?;
     // A person wants to copy the key; a journal that keeps what a service prints must not have it.
     let key = if std::io::stdout().is_terminal() {
         server.own_key().secret().to_owned()
@@ -143,11 +154,12 @@ mod tests {
 
     #[test]
     fn flags_become_options() {
-        let given =
-            ["x", "--listen", "[::1]:0", "--backend-listen", "127.0.0.1:9", "--set", "listen.backend=127.0.0.1:8"];
-        let serve = Only::try_parse_from(given).unwrap().serve;
+        let given = ["x", "--listen", "[::1]:0", "--backend-listen", "127.0.0.1:9", "--admin-listen", "127.0.0.1:6"];
+        let serve = Only::try_parse_from(given.into_iter().chain(["--set", "listen.backend=127.0.0.1:8"])).unwrap();
+        let serve = serve.serve;
         let settings = serve.source.load(serve.overrides()).unwrap();
         assert_eq!(settings.config().listen.devices, "[::1]:0".parse().unwrap());
         assert_eq!(settings.config().listen.backend, "127.0.0.1:9".parse().unwrap());
+        assert_eq!(settings.config().listen.admin, "127.0.0.1:6".parse().unwrap());
     }
 }

@@ -49,6 +49,7 @@ impl Settings {
         all.extend(layer::of_environment(environment, |key| find(key).is_some()));
         all.extend(layer::of_flags(flags));
         problems.extend(all.into_iter().filter_map(|given| settings.take(given).err()));
+        settings.complete();
         if problems.is_empty() {
             problems.extend(settings.contradictions());
         }
@@ -98,6 +99,14 @@ impl Settings {
                 let value = if row.secret { "***".to_owned() } else { raw.shown() };
                 Err(Problem::BadValue { key: row.key, value, expected: explain(row, unfit), origin })
             }
+        }
+    }
+
+    /// Who asks for free ports, so that several gateways run side by side, means all that nobody chose.
+    fn complete(&mut self) {
+        let chosen = find("listen.admin").is_some_and(|index| self.origins[index] != Origin::Default);
+        if !chosen && self.config.listen.backend.port() == 0 {
+            self.config.listen.admin.set_port(0);
         }
     }
 
@@ -320,6 +329,18 @@ mod tests {
     }
 
     #[test]
+    fn free_ports_are_all_free_but_those_that_were_chosen() {
+        for (flags, admin) in [
+            (&["listen.devices=127.0.0.1:0"][..], 7090),
+            (&["listen.backend=127.0.0.1:0"], 0),
+            (&["listen.backend=127.0.0.1:0", "listen.admin=127.0.0.1:7090"], 7090),
+        ] {
+            let settings = load("", &[], flags).unwrap();
+            assert_eq!(settings.config().listen.admin.port(), admin, "{flags:?}");
+        }
+    }
+
+    #[test]
     fn unknown_names_are_refused_with_the_nearest_one() {
         for (file, words) in [
             (
@@ -416,13 +437,17 @@ mod tests {
             (&["message.ttl_max=1day"], "`message.ttl`"),
             (&["drain.spread=31s"], "`drain.bound`"),
             (&["listen.backend=127.0.0.1:7443"], "must differ from"),
+            (&["listen.admin=127.0.0.1:7080"], "`listen.backend` (from default) must differ from `listen.admin`"),
             (&["tls.certificate=a"], "`tls.certificate` (from --set) goes with `tls.key`"),
             (&["tls.key=a"], "`tls.key` (from --set) goes with `tls.certificate`"),
         ] {
             let found = problem("", &[], flags);
             assert!(found.contains(words), "{flags:?}: {found}");
         }
-        assert!(load("", &[], &["listen.devices=127.0.0.1:0", "listen.backend=127.0.0.1:0"]).is_ok());
+        assert!(
+            load("", &[], &["listen.devices=127.0.0.1:0", "listen.backend=127.0.0.1:0", "listen.admin=127.0.0.1:0"])
+                .is_ok()
+        );
     }
 
     #[test]

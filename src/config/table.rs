@@ -144,6 +144,9 @@ options! {
         devices: SocketAddr as Address = "127.0.0.1:7443";
         /// Address for backends: gRPC, HTTP/JSON, health and metrics.
         backend: SocketAddr as Address = "127.0.0.1:7080";
+        /// Address for operators: tenants, keys, nodes. Their key opens everything: keep it on loopback, or on a network of
+        /// its own. It has a free port when `backend` has one and this is not set.
+        admin: SocketAddr as Address = "127.0.0.1:7090";
     }
 
     /// Threads.
@@ -166,6 +169,8 @@ options! {
         names: Vec<String> as Words = "";
         /// Backends must speak TLS too.
         backend: bool as Switch = "false";
+        /// Operators must speak TLS too.
+        admin: bool as Switch = "false";
         /// How often the files are looked at; a changed certificate is served without a restart.
         reload_interval: Duration as Span = "10s" in "1s"..="1day";
     }
@@ -374,7 +379,8 @@ impl Config {
     /// What no single option can tell: the pairs that do not fit, each with what to change.
     pub(super) fn contradictions(&self) -> Vec<(&'static str, &'static str, &'static str)> {
         let (session, message) = (&self.session, &self.message);
-        let clash = self.listen.devices == self.listen.backend && self.listen.devices.port() != 0;
+        let listen = &self.listen;
+        let clash = |one: SocketAddr, other: SocketAddr| one == other && one.port() != 0;
         let rules = [
             (session.heartbeat_min > session.heartbeat, "session.heartbeat_min", "session.heartbeat", LESS),
             (session.heartbeat > session.heartbeat_max, "session.heartbeat", "session.heartbeat_max", LESS),
@@ -387,7 +393,9 @@ impl Config {
             ),
             (message.ttl > message.ttl_max, "message.ttl", "message.ttl_max", LESS),
             (self.drain.spread > self.drain.bound, "drain.spread", "drain.bound", LESS),
-            (clash, "listen.devices", "listen.backend", "must differ from"),
+            (clash(listen.devices, listen.backend), "listen.devices", "listen.backend", "must differ from"),
+            (clash(listen.devices, listen.admin), "listen.devices", "listen.admin", "must differ from"),
+            (clash(listen.backend, listen.admin), "listen.backend", "listen.admin", "must differ from"),
             (self.tls.certificate.is_some() && self.tls.key.is_none(), "tls.certificate", "tls.key", "goes with"),
             (self.tls.key.is_some() && self.tls.certificate.is_none(), "tls.key", "tls.certificate", "goes with"),
         ];

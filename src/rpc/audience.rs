@@ -8,7 +8,7 @@ use crate::model::id::{DeviceNumber, Receiver, TenantId, TopicName};
 use crate::node::people::{self, Of};
 use crate::rpc::groups::next_shown;
 use crate::rpc::intake::Intake;
-use crate::rpc::json_reader::{members as fields, string, switch, whole};
+use crate::rpc::json_reader::{count, members as fields, string, switch};
 use crate::rpc::names;
 use crate::wire::pb;
 
@@ -100,7 +100,7 @@ pub(super) fn read(body: &[u8]) -> Result<pb::GetAudienceRequest, Fault> {
             "topic" => topic = Some(string("topic", raw)?),
             "condition" => condition = Some(string("condition", raw)?),
             "after" => request.after = string("after", raw)?,
-            _ => request.limit = u32::try_from(whole("limit", raw)?).unwrap_or(u32::MAX),
+            _ => request.limit = count("limit", raw)?,
         }
     }
     request.of = of(topic, condition)?;

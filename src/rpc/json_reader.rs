@@ -1,6 +1,7 @@
 //! Reads JSON piece by piece: objects, texts, numbers, lists. What is wrong is told with the place and with what would be
 //! right, never with the content. It knows no message.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
@@ -40,6 +41,29 @@ pub(super) fn whole(field: &str, raw: &RawValue) -> Result<u64, Fault> {
     let number = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten();
     let words = || format!("{field} must be a whole number from 0 to {}", u64::MAX);
     number.ok_or_else(|| Fault::new(Code::Malformed, words()))
+}
+
+/// A whole number for which 32 bits are enough. More is taken as the most they hold, which is beyond every bound.
+pub(super) fn count(field: &str, raw: &RawValue) -> Result<u32, Fault> {
+    Ok(u32::try_from(whole(field, raw)?).unwrap_or(u32::MAX))
+}
+
+/// An object of texts.
+pub(super) fn texts(field: &str, raw: &RawValue) -> Result<BTreeMap<String, String>, Fault> {
+    let members = object(field, raw)?;
+    let text = |(name, raw): (String, &RawValue)| {
+        let value = string(&format!("{field}.{}", shortened(&name)), raw)?;
+        Ok((name, value))
+    };
+    members.into_iter().map(text).collect()
+}
+
+/// The members of an object within another; those that are null are left out. `place` is where it stands, with a dot.
+pub(super) fn inner<'a>(place: &str, raw: &'a RawValue, known: &[&str]) -> Result<Vec<(String, &'a RawValue)>, Fault> {
+    let mut members = object(place.trim_end_matches('.'), raw)?;
+    members.iter().try_for_each(|(name, _)| check_known(place, name, known))?;
+    members.retain(|(_, raw)| raw.get() != "null");
+    Ok(members)
 }
 
 /// True or false.

@@ -2,6 +2,7 @@
 //! translates; what becomes of a push is the node's.
 
 mod access;
+mod admin;
 mod audience;
 mod audience_grpc;
 mod audience_http;
@@ -119,9 +120,19 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server in front of `node` that stops when `stop` is cancelled.
+    /// A server for backends in front of `node` that stops when `stop` is cancelled.
     #[must_use]
     pub fn new(node: Arc<Node>, options: Options, stop: CancellationToken) -> Self {
+        Self::with(router, node, options, stop)
+    }
+
+    /// A server for operators: the admin service alone. The rest as [`Server::new`].
+    #[must_use]
+    pub fn admin(node: Arc<Node>, options: Options, stop: CancellationToken) -> Self {
+        Self::with(|intake| finished(admin::router(intake.clone()), intake), node, options, stop)
+    }
+
+    fn with(router: impl FnOnce(Intake) -> Router, node: Arc<Node>, options: Options, stop: CancellationToken) -> Self {
         let intake = Intake { node, stop: stop.clone(), body_timeout: options.body_timeout };
         Self { router: router(intake), http: http_settings(&options), options, stop }
     }
@@ -250,17 +261,20 @@ pub fn describe(id: MessageId, record: &MessageRecord) -> Result<serde_json::Val
 }
 
 fn router(intake: Intake) -> Router {
-    grpc::router(intake.clone())
+    let methods = grpc::router(intake.clone())
         .merge(http::router(intake.clone()))
         .merge(audience_grpc::router(intake.clone()))
         .merge(audience_http::router(intake.clone()))
         .merge(events::router(intake.clone()))
         .merge(timeline::router())
         .merge(access::router(intake.clone()))
-        .merge(health::router(intake.clone()))
-        .fallback(unknown_path)
-        .method_not_allowed_fallback(unknown_method)
-        .with_state(intake)
+        .merge(health::router(intake.clone()));
+    finished(methods, intake)
+}
+
+/// The methods, and an answer for all that is none.
+fn finished(methods: Router<Intake>, intake: Intake) -> Router {
+    methods.fallback(unknown_path).method_not_allowed_fallback(unknown_method).with_state(intake)
 }
 
 async fn unknown_path(State(intake): State<Intake>, request: Request) -> Response {

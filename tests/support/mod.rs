@@ -49,6 +49,8 @@ pub struct Gateway {
     pub devices: SocketAddr,
     /// Where backends connect.
     pub backend: SocketAddr,
+    /// Where operators connect.
+    pub admin: SocketAddr,
     /// An API key of the tenant `default`.
     pub key: String,
     /// An API key of another tenant.
@@ -77,11 +79,13 @@ impl Gateway {
         config.store.data = folder.path().to_owned();
         config.listen.devices.set_port(0);
         config.listen.backend.set_port(0);
+        config.listen.admin.set_port(0);
         let server = Server::start(&config, Clock::new()).await.expect("the gateway starts");
         let ca = std::fs::read(server.development_ca().expect("a throw-away certificate")).expect("the CA");
         Self {
             devices: server.devices(),
             backend: server.backend(),
+            admin: server.admin(),
             key: server.own_key().secret().to_owned(),
             other_key: other_key.to_owned(),
             ca,
@@ -106,7 +110,7 @@ impl Gateway {
     /// Starts it anew on the same data after it was stopped, on other ports.
     pub async fn start_again(&mut self) {
         let server = Server::start(&self.config, Clock::new()).await.expect("the gateway starts again");
-        (self.devices, self.backend) = (server.devices(), server.backend());
+        (self.devices, self.backend, self.admin) = (server.devices(), server.backend(), server.admin());
         self.server = Some(server);
     }
 

@@ -58,6 +58,7 @@ impl Gateway {
         }
         let mut child = command
             .args(["serve", "--json", "--listen", &devices.to_string(), "--backend-listen", &backend.to_string()])
+            .args(["--admin-listen", &any.to_string()])
             .arg("--data")
             .arg(data)
             .stdin(Stdio::null())

@@ -11,7 +11,7 @@ use crate::model::audit::Actor;
 use crate::model::fault::Fault;
 use crate::node::access::device_keys::DeviceKey;
 use crate::rpc::intake::Intake;
-use crate::rpc::json_reader::{members as fields, string, whole};
+use crate::rpc::json_reader::{count, members as fields, string};
 use crate::rpc::{bounds, names};
 use crate::wire::pb;
 
@@ -74,7 +74,7 @@ pub(super) fn read_enrolment(body: &[u8]) -> Result<pb::CreateEnrolmentRequest, 
         match name.as_str() {
             "user" => request.user = string("user", raw)?,
             "device" => request.device = string("device", raw)?,
-            _ => request.ttl_seconds = u32::try_from(whole("ttl_seconds", raw)?).unwrap_or(u32::MAX),
+            _ => request.ttl_seconds = count("ttl_seconds", raw)?,
         }
     }
     Ok(request)

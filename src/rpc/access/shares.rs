@@ -10,7 +10,7 @@ use crate::model::fault::{Code, Fault};
 use crate::node::access::shares::{NewShare, Share};
 use crate::rpc::groups::next_shown;
 use crate::rpc::intake::Intake;
-use crate::rpc::json_reader::{members as fields, string, strings, whole};
+use crate::rpc::json_reader::{count, members as fields, string, strings};
 use crate::rpc::{bounds, names};
 use crate::wire::pb;
 
@@ -87,8 +87,8 @@ pub(super) fn read(body: &[u8]) -> Result<pb::CreateShareRequest, Fault> {
     for (name, raw) in fields("the share", body, &["topics", "ttl_seconds", "viewers_max", "note"])? {
         match name.as_str() {
             "topics" => request.topics = strings("topics", raw)?,
-            "ttl_seconds" => request.ttl_seconds = u32::try_from(whole("ttl_seconds", raw)?).unwrap_or(u32::MAX),
-            "viewers_max" => request.viewers_max = u32::try_from(whole("viewers_max", raw)?).unwrap_or(u32::MAX),
+            "ttl_seconds" => request.ttl_seconds = count("ttl_seconds", raw)?,
+            "viewers_max" => request.viewers_max = count("viewers_max", raw)?,
             _ => request.note = string("note", raw)?,
         }
     }

@@ -10,7 +10,7 @@ use crate::model::fault::{Code, Fault};
 use crate::model::id::Receiver;
 use crate::node::access::tokens::Which;
 use crate::rpc::intake::Intake;
-use crate::rpc::json_reader::{members as fields, string, switch, whole};
+use crate::rpc::json_reader::{count, members as fields, string, switch};
 use crate::rpc::names;
 use crate::wire::pb;
 use crate::wire::pb::revoke_tokens_request::Which as Asked;
@@ -68,7 +68,7 @@ pub(super) fn read_issue(body: &[u8]) -> Result<pb::IssueTokenRequest, Fault> {
         match name.as_str() {
             "user" => request.user = string("user", raw)?,
             "device" => request.device = string("device", raw)?,
-            _ => request.ttl_seconds = u32::try_from(whole("ttl_seconds", raw)?).unwrap_or(u32::MAX),
+            _ => request.ttl_seconds = count("ttl_seconds", raw)?,
         }
     }
     Ok(request)
