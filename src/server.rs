@@ -101,7 +101,7 @@ impl Server {
         let (files, development_ca) = certificate_files(config, clock)?;
         let certificate = Arc::new(Certificate::load(files)?);
         let acceptor = Acceptor::new(Arc::clone(&certificate), &[native::ALPN])?;
-        let backend_tls = config.tls.backend.then(|| Acceptor::new(Arc::clone(&certificate), BACKEND_ALPN)).transpose()?;
+        let backend_tls = config.tls.backend.then(|| backend_tls(config, &certificate)).transpose()?;
         let admin_tls = config.tls.admin.then(|| Acceptor::new(Arc::clone(&certificate), BACKEND_ALPN)).transpose()?;
         let listener = bind(config.listen.devices).await?;
         let backend_listener = bind(config.listen.backend).await?;
@@ -254,6 +254,14 @@ fn certificate_files(config: &Config, clock: Clock) -> Result<(Files, Option<Pat
     let folder = config.store.certificate_folder();
     let development = develop::open(&folder, &config.tls.names, clock.now().wall)?;
     Ok((development.files, Some(development.ca)))
+}
+
+/// What backends connect to, who may show certificates if CAs of theirs are configured.
+fn backend_tls(config: &Config, certificate: &Arc<Certificate>) -> Result<Acceptor, tls::Error> {
+    match &config.tls.client_ca {
+        None => Acceptor::new(Arc::clone(certificate), BACKEND_ALPN),
+        Some(authorities) => Acceptor::with_clients(Arc::clone(certificate), BACKEND_ALPN, authorities),
+    }
 }
 
 /// Looks at the certificate's files now and then. Reading a file blocks for microseconds; that is no reason for another

@@ -438,6 +438,7 @@ mod tests {
             (&["drain.spread=31s"], "`drain.bound`"),
             (&["listen.backend=127.0.0.1:7443"], "must differ from"),
             (&["listen.admin=127.0.0.1:7080"], "`listen.backend` (from default) must differ from `listen.admin`"),
+            (&["tls.client_ca=a"], "`tls.client_ca` (from --set) needs `tls.backend` (from default)"),
             (&["tls.certificate=a"], "`tls.certificate` (from --set) goes with `tls.key`"),
             (&["tls.key=a"], "`tls.key` (from --set) goes with `tls.certificate`"),
         ] {

@@ -171,6 +171,8 @@ options! {
         backend: bool as Switch = "false";
         /// Operators must speak TLS too.
         admin: bool as Switch = "false";
+        /// PEM file with CAs of backends: a certificate that one of them signed can stand for an API key. Needs `backend`.
+        client_ca: Option<PathBuf> as OptionalFile = "";
         /// How often the files are looked at; a changed certificate is served without a restart.
         reload_interval: Duration as Span = "10s" in "1s"..="1day";
     }
@@ -396,6 +398,7 @@ impl Config {
             (clash(listen.devices, listen.backend), "listen.devices", "listen.backend", "must differ from"),
             (clash(listen.devices, listen.admin), "listen.devices", "listen.admin", "must differ from"),
             (clash(listen.backend, listen.admin), "listen.backend", "listen.admin", "must differ from"),
+            (self.tls.client_ca.is_some() && !self.tls.backend, "tls.client_ca", "tls.backend", "needs"),
             (self.tls.certificate.is_some() && self.tls.key.is_none(), "tls.certificate", "tls.key", "goes with"),
             (self.tls.key.is_some() && self.tls.certificate.is_none(), "tls.key", "tls.certificate", "goes with"),
         ];
