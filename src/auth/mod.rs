@@ -1,9 +1,8 @@
 //! Who may do what: device tokens and backend API keys. It does not know sockets, headers of a protocol or sessions.
-//!
-//! For development: the gateway signs the tokens itself. A login that issues them will change this room only.
 
 mod key;
 mod secret;
+mod signing;
 mod token;
 
 use std::fmt;
@@ -13,18 +12,19 @@ use crate::model::clock::Timestamp;
 use crate::model::fault::{Code, Fault};
 use crate::model::id::Receiver;
 
-use key::{KeyRing, SigningKey};
+use key::KeyRing;
+use signing::Signing;
 
 pub use key::{
     ADMIN_KEY_FILE, API_KEY_FILE, AdminKey, ApiKey, DEFAULT_TENANT, Error, FixedKey, KEY_BYTES_MAX, OWN_KEY,
 };
 pub use secret::{SecretHash, hex, id_of, make_key, make_key_id, unhex};
-pub use token::{Claims, TOKEN_BYTES_MAX};
+pub use token::{Claims, SHARE_LIFE_MAX, ShareClaims, TOKEN_BYTES_MAX, TOKEN_LIFE_MAX, Token};
 
 /// Issues and checks device tokens, and knows the fixed keys. Shows no secret when printed with `{:?}`.
 pub struct Authority {
     /// Signs tokens and checks them; from the folder, never changed.
-    signing: SigningKey,
+    signing: Signing,
     /// The fixed API keys, hashed; grows only by [`Authority::accept`].
     ring: KeyRing,
     /// How many keys of the configuration were accepted.
@@ -42,7 +42,7 @@ impl Authority {
     /// # Errors
     /// [`Error`] when the folder cannot be used or a file in it is not what it should be.
     pub fn open(folder: &Path) -> Result<Self, Error> {
-        let signing = SigningKey::open(folder)?;
+        let signing = Signing::open(folder)?;
         let own_key = ApiKey::open(folder)?;
         let admin_key = AdminKey::open(folder)?;
         let mut ring = KeyRing::default();
@@ -86,15 +86,38 @@ impl Authority {
     /// A token with which `receiver` may open a session until `expires_at` (rounded down to a second).
     #[must_use]
     pub fn issue(&self, receiver: &Receiver, expires_at: Timestamp, now: Timestamp) -> String {
-        token::issue(&self.signing, receiver, expires_at, now)
+        self.sign(&Claims::new(receiver.clone(), expires_at, now))
     }
 
-    /// Checks a token and tells for whom it is.
+    /// The token that says this.
+    #[must_use]
+    pub fn sign(&self, claims: &Claims) -> String {
+        token::sign(&self.signing, claims)
+    }
+
+    /// The share's token that says this.
+    #[must_use]
+    pub fn sign_share(&self, claims: &ShareClaims) -> String {
+        token::sign_share(&self.signing, claims)
+    }
+
+    /// Checks a token of either kind and tells what it says. Whether it was revoked is not known here.
     ///
     /// # Errors
     /// [`Code::MissingCredentials`], [`Code::InvalidCredentials`] or [`Code::ExpiredToken`].
-    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Claims, Fault> {
+    pub fn read(&self, token: &str, now: Timestamp) -> Result<Token, Fault> {
         token::verify(&self.signing, token, now)
+    }
+
+    /// Checks a device's token and tells for whom it is.
+    ///
+    /// # Errors
+    /// As [`Authority::read`]; a share's token is not valid here.
+    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Claims, Fault> {
+        match self.read(token, now)? {
+            Token::Access(claims) => Ok(claims),
+            Token::Share(_) => Err(Fault::new(Code::InvalidCredentials, "the token is a share's, not a device's")),
+        }
     }
 }
 

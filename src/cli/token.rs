@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use serde_json::json;
 
-use crate::auth::{Authority, DEFAULT_TENANT};
+use crate::auth::{Authority, DEFAULT_TENANT, TOKEN_LIFE_MAX};
 use crate::cli::options::{Source, span};
 use crate::cli::style::Output;
 use crate::model::clock::Clock;
@@ -76,11 +76,8 @@ fn tenant(text: &str) -> Result<TenantId, String> {
 
 fn life(text: &str) -> Result<Duration, String> {
     let life = span(text)?;
-    if (LIFE_MIN..=LIFE_MAX).contains(&life) { Ok(life) } else { Err("expected 2s to 3650days".to_owned()) }
+    if (LIFE_MIN..=TOKEN_LIFE_MAX).contains(&life) { Ok(life) } else { Err("expected 2s to 30days".to_owned()) }
 }
 
 /// Expiry is rounded down to a second: less might have expired when it is made.
 const LIFE_MIN: Duration = Duration::from_secs(2);
-
-/// Ten years. A guess: who wants more has forgotten a unit.
-const LIFE_MAX: Duration = Duration::from_secs(3650 * 86_400);

@@ -126,6 +126,15 @@ impl TenantId {
     }
 }
 
+impl UserId {
+    /// Whether the name is kept for the gateway itself, as those that begin with an underscore are: viewers of shares have
+    /// such names.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        self.0.starts_with('_')
+    }
+}
+
 /// A device with the user and tenant it belongs to: who a session is for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Receiver {
