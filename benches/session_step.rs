@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pushline::delivery::handshake::{Handshake, Known};
+use pushline::delivery::lease::Life;
 use pushline::delivery::options::Options;
 use pushline::delivery::session::{Input, Output, Session};
 use pushline::model::clock::{Moment, Now, Timestamp};
@@ -62,8 +63,8 @@ impl Step {
             agent: String::new(),
             attributes: std::collections::BTreeMap::new(),
         };
-        let (options, expires) = (Options::default(), Timestamp::from_millis(u64::MAX / 2));
-        let handshake = Handshake::check(&open, receiver.clone(), expires, &options).expect("its own token");
+        let options = Options::default();
+        let handshake = Handshake::check(&open, receiver.clone(), Life::FOREVER, &options).expect("its own token");
         let head = Head { epoch: EPOCH, last: Offset::ZERO, trimmed: Offset::ZERO };
         let log = LogId::Inbox(receiver.tenant.clone(), receiver.user.clone());
         let following = Following { log, cursor: Cursor::after(EPOCH, Offset::ZERO), head };

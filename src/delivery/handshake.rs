@@ -4,9 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::delivery::lease::{Lease, Life};
 use crate::delivery::options::Options;
 use crate::delivery::session::{Output, Session, Terms};
-use crate::model::clock::{Now, Timestamp};
+use crate::model::clock::Now;
 use crate::model::cursor::Following;
 use crate::model::fault::{Code, Fault};
 use crate::model::frame::{HeartbeatPlan, Open, Resume, ResumeOutcome, Welcome};
@@ -34,7 +35,7 @@ pub struct Known {
 #[derive(Debug)]
 pub struct Handshake {
     receiver: Receiver,
-    token_expires_at: Timestamp,
+    life: Life,
     heartbeat: HeartbeatPlan,
     window: u32,
     urgency_floor: Urgency,
@@ -45,18 +46,13 @@ impl Handshake {
     ///
     /// # Errors
     /// [`Code::Forbidden`] when the token names another device.
-    pub fn check(
-        open: &Open,
-        receiver: Receiver,
-        token_expires_at: Timestamp,
-        options: &Options,
-    ) -> Result<Self, Fault> {
+    pub fn check(open: &Open, receiver: Receiver, life: Life, options: &Options) -> Result<Self, Fault> {
         if open.device.as_ref().is_some_and(|device| *device != receiver.device) {
             return Err(Fault::new(Code::Forbidden, "the token names another device than the one that opens"));
         }
         Ok(Self {
             receiver,
-            token_expires_at,
+            life,
             heartbeat: plan(open.heartbeat, options),
             window: if open.window == 0 { options.window_default } else { open.window.min(options.window_max) },
             urgency_floor: open.urgency_floor,
@@ -94,7 +90,6 @@ impl Handshake {
             topics: topics.collect(),
             group_topics,
         };
-        let left = self.token_expires_at.as_millis().saturating_sub(now.wall.as_millis());
         let terms = Terms {
             device: self.receiver.device,
             user: self.receiver.user,
@@ -102,7 +97,7 @@ impl Handshake {
             welcome,
             urgency_floor: self.urgency_floor,
             quiet,
-            token_expires: now.moment + Duration::from_millis(left),
+            lease: Lease::new(self.life, now),
             seed,
         };
         Session::start(options, terms, new, following, now, out)
@@ -123,6 +118,7 @@ mod tests {
     use std::time::Duration;
 
     use super::{Handshake, plan};
+    use crate::delivery::lease::Life;
     use crate::delivery::options::Options;
     use crate::model::clock::Timestamp;
     use crate::model::fault::Code;
@@ -148,7 +144,8 @@ mod tests {
             attributes: std::collections::BTreeMap::new(),
         };
         let options = Options::default();
-        let check = |open: &Open| Handshake::check(open, receiver.clone(), Timestamp::ZERO, &options);
+        let life = Life { issued_at: Timestamp::ZERO, expires_at: Timestamp::ZERO };
+        let check = |open: &Open| Handshake::check(open, receiver.clone(), life, &options);
         assert_eq!(check(&open).expect_err("another device").code, Code::Forbidden);
         open.device = None;
         assert_eq!(check(&open).expect("its own token").window, options.window_max);

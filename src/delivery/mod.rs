@@ -3,6 +3,7 @@
 mod feed;
 pub mod handshake;
 pub mod heartbeat;
+pub mod lease;
 pub mod options;
 pub mod session;
 mod window;

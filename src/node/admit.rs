@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::delivery::handshake::{Handshake, Known};
+use crate::delivery::lease::Life;
 use crate::delivery::session::{Output, Session};
 use crate::model::clock::{Clock, Moment};
 use crate::model::fault::{Code, Fault};
@@ -98,7 +99,8 @@ impl Node {
             return Err(Fault::new(Code::Draining, DRAINING));
         }
         let claims = self.authority.verify(&open.token, self.clock.now().wall)?;
-        let handshake = Handshake::check(open, claims.receiver.clone(), claims.expires_at, &self.delivery)?;
+        let life = Life { issued_at: claims.issued_at, expires_at: claims.expires_at };
+        let handshake = Handshake::check(open, claims.receiver.clone(), life, &self.delivery)?;
         let mut seat = self.hub.sit(claims.receiver.clone(), &place.core).await?;
         let mut presence = self.absent(claims.receiver.clone());
         let known = self.cursors(&mut presence, &mut seat).await?;

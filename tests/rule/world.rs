@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pushline::delivery::handshake::{Handshake, Known};
+use pushline::delivery::lease::Life;
 use pushline::delivery::options::Options;
 use pushline::delivery::session::{Input, Output};
 use pushline::model::clock::{Now, Timestamp};
@@ -210,7 +211,7 @@ impl World {
             agent: String::new(),
             attributes: BTreeMap::new(),
         };
-        let handshake = Handshake::check(&wishes, receiver, Timestamp::from_millis(u64::MAX), &self.options);
+        let handshake = Handshake::check(&wishes, receiver, Life::FOREVER, &self.options);
         let Follows { number, following, group_topics, .. } = opened.follows;
         let known = Known { new, number, following, group_topics, quiet: self.hours(user) };
         let (id, mut out) = ((SessionId::new(self.chance.u64(..)), self.chance.u64(..)), Vec::new());

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use crate::delivery::feed::Feed;
 use crate::delivery::heartbeat::{Due, Heartbeat};
+use crate::delivery::lease::{self, Lease, Life};
 use crate::delivery::options::Options;
 use crate::delivery::window::{Lapse, Window};
 use crate::model::clock::{Moment, Now};
@@ -46,6 +47,8 @@ pub enum Input {
     Ack(Ticket, Ack),
     /// The device changes what it accepts.
     Update(Ticket, Option<Urgency>, Option<u32>),
+    /// The device goes on with another token, which was checked and is good for so long.
+    Renew(Ticket, Life),
     /// A hint: a log has grown.
     Grown {
         /// Which log.
@@ -174,8 +177,8 @@ pub struct Terms {
     pub urgency_floor: Urgency,
     /// The user's quiet hours; taken by [`Session::start`].
     pub quiet: Option<Hours>,
-    /// When the access token stops being good.
-    pub token_expires: Moment,
+    /// How long the access token is good.
+    pub lease: Lease,
     /// Chance, for pauses and returns.
     pub seed: u64,
 }
@@ -268,6 +271,10 @@ impl Session {
             Input::Heard => self.heartbeat.heard(now.moment),
             Input::Unsent(bytes) => self.unsent(now, bytes),
             Input::Update(ticket, floor, window) => self.update(ticket, floor, window, out),
+            Input::Renew(ticket, life) => {
+                self.terms.lease = Lease::new(life, now);
+                out.push(Output::Answer(ticket, Ok(Answer::Renewed { expires_at: life.expires_at })));
+            }
             Input::Grown { log, epoch, last, entry } => self.grown(now, &log, epoch, last, entry, out),
             Input::Online(entry) => self.online(now, entry, out),
             Input::Page(Some(page)) => self.page(now, page, out),
@@ -298,7 +305,7 @@ impl Session {
         };
         let stall = self.stalled_since + self.options.write_stall;
         let quiet = self.quiet.as_ref().map_or(Moment::NEVER, |quiet| quiet.look_at());
-        let (reports, token) = (self.settling.reports_at(), self.terms.token_expires);
+        let (reports, token) = (self.settling.reports_at(), self.terms.lease.deadline());
         [self.heartbeat.deadline(), self.window.deadline(), self.heads_at, stall, token, moving, quiet, reports]
             .into_iter()
             .min()
@@ -368,8 +375,10 @@ impl Session {
         if now.moment >= self.stalled_since + self.options.write_stall {
             return self.close(CloseReason::SlowConsumer, out);
         }
-        if now.moment >= self.terms.token_expires {
-            return self.close(CloseReason::TokenExpired, out);
+        match self.terms.lease.due(now.moment) {
+            lease::Due::Nothing => {}
+            lease::Due::Notice(expires_at) => out.push(Output::Send(Frame::TokenExpiring { expires_at })),
+            lease::Due::Over => return self.close(CloseReason::TokenExpired, out),
         }
         if matches!(self.phase, Phase::Moving(until) if now.moment >= until) {
             return self.close(CloseReason::Drain, out);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::delivery::handshake::{Handshake, Known};
+use crate::delivery::lease::Life;
 use crate::delivery::options::Options;
 use crate::delivery::session::{Input, Output, Session};
 use crate::model::clock::{Moment, Now, Timestamp};
@@ -22,6 +23,7 @@ mod aims;
 mod quiet;
 mod redelivery;
 mod reports;
+mod token;
 
 const EPOCH: Epoch = Epoch(7);
 
@@ -93,7 +95,8 @@ impl Bench {
             agent: String::new(),
             attributes: std::collections::BTreeMap::new(),
         };
-        let handshake = Handshake::check(&open, receiver, token_expires.wall, &options).expect("its own token");
+        let life = Life { issued_at: at(0).wall, expires_at: token_expires.wall };
+        let handshake = Handshake::check(&open, receiver, life, &options).expect("its own token");
         let id = (SessionId::new(0xabc), 1);
         let mut out = Vec::new();
         let known = Known { new: false, number: NUMBER, following: vec![following], group_topics: Vec::new(), quiet };
@@ -284,15 +287,6 @@ fn a_device_that_takes_nothing_is_closed() {
     bench.feed(110_000, Input::Heard);
     let closed = bench.feed(110_001, Input::Deadline);
     assert!(closed.contains(&Output::Closed(Some(CloseReason::SlowConsumer))), "{closed:?}");
-}
-
-#[test]
-fn a_token_that_expires_ends_the_session() {
-    let following = Following { log: inbox(), cursor: Cursor::after(EPOCH, Offset(10)), head: head(10) };
-    let mut bench = Bench::open(following, at(5_000), Options::default());
-    assert_eq!(bench.session.deadline(), at(5_000).moment);
-    let closed = bench.feed(5_000, Input::Deadline);
-    assert!(matches!(&closed[0], Output::Send(Frame::Close { reason: CloseReason::TokenExpired, .. })));
 }
 
 #[test]

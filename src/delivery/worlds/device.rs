@@ -14,8 +14,11 @@ impl World {
         let frames = if self.well { connection.wire.len() } else { self.rng.usize(0..=connection.wire.len()) };
         let frames: Vec<_> = connection.wire.drain(..frames).collect();
         for frame in frames {
-            if let Frame::Push { seq, entry, .. } = frame {
-                self.arrive(number, seq, &entry);
+            match frame {
+                Frame::Push { seq, entry, .. } => self.arrive(number, seq, &entry),
+                // Else it does not heed it, or not in time.
+                Frame::TokenExpiring { .. } if self.well || self.rng.bool() => self.renew(number),
+                _ => {}
             }
         }
         let connection = self.devices[number].connection.as_mut().expect("it was there");

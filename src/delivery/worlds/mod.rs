@@ -3,11 +3,13 @@
 //!
 //! What must hold: nothing accepted and unexpired is lost (P5.8), nothing is delivered after its ack was confirmed,
 //! first deliveries keep their order per log, window and unsent bytes stay within their bounds, reads without progress
-//! are no more than there were reasons to look, and everything comes to rest once the network is well again.
+//! are no more than there were reasons to look, nobody is served beyond the life of its token nor thrown out before it
+//! ends, and everything comes to rest once the network is well again.
 
 mod answers;
 mod device;
 mod people;
+mod token;
 mod world;
 
 use std::collections::BTreeMap;
@@ -53,7 +55,7 @@ impl World {
     /// One thing happens.
     fn step(&mut self) {
         let number = self.rng.usize(0..self.devices.len());
-        match self.rng.u8(0..39) {
+        match self.rng.u8(0..40) {
             0..=6 => self.push(),
             7 => self.connect(number),
             8 if self.rng.bool() => self.devices[number].connection = None,
@@ -98,6 +100,7 @@ impl World {
                 let hours = if self.rng.bool() { self.some_hours() } else { None };
                 self.quieten(number / 2, hours);
             }
+            29 if self.rng.u8(0..3) == 0 => self.renew(number),
             _ => self.turn(number),
         }
     }
@@ -118,6 +121,8 @@ impl World {
             self.feed(number, Input::Deadline);
             let connection = self.devices[number].connection.as_ref().expect("it was there");
             assert!(connection.session.deadline() > self.now.moment, "a deadline that has passed would spin");
+            let good = connection.token.ends > self.now.moment || connection.session.over();
+            assert!(good, "the session outlived its token");
         }
         if self.devices[number].connection.as_ref().is_some_and(|connection| connection.closed) {
             self.devices[number].connection = None;
@@ -134,6 +139,8 @@ impl World {
             // Some stay as they are: what went wrong must come right without a new session.
             if self.rng.bool() {
                 self.connect(number);
+            } else {
+                self.renew(number);
             }
         }
         self.come_to_rest();

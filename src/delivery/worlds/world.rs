@@ -10,6 +10,7 @@ use fastrand::Rng;
 use crate::delivery::handshake::{Handshake, Known};
 use crate::delivery::options::Options;
 use crate::delivery::session::{Input, Output, Session};
+use crate::delivery::worlds::token::Token;
 use crate::model::clock::{Moment, Now, Timestamp};
 use crate::model::close::CloseReason;
 use crate::model::cursor::{Cursor, Dead, Following};
@@ -70,6 +71,7 @@ pub(super) struct Connection {
     /// It was asked to move.
     pub(super) moving: bool,
     pub(super) floor: Urgency,
+    pub(super) token: Token,
     /// Queued by the session, not yet at the device.
     pub(super) wire: VecDeque<Frame>,
     pub(super) wire_bytes: usize,
@@ -322,8 +324,8 @@ impl World {
             attributes: BTreeMap::new(),
         };
         let receiver = self.devices[number].receiver.clone();
-        let expires = Timestamp::from_millis(u64::MAX);
-        let handshake = Handshake::check(&open, receiver, expires, &self.options).expect("its own token");
+        let life = self.some_life();
+        let handshake = Handshake::check(&open, receiver, life, &self.options).expect("its own token");
         self.sessions += 1;
         let id = (SessionId::new(self.sessions), self.rng.u64(..));
         let mut out = Vec::new();
@@ -337,6 +339,7 @@ impl World {
             flying: 0,
             moving: false,
             floor,
+            token: Token::new(life, self.now),
             wire: VecDeque::new(),
             wire_bytes: 0,
             held: BTreeMap::new(),
@@ -383,6 +386,7 @@ impl World {
         connection.moving |= matches!(input, Input::Drain { .. });
         connection.refreshing |= matches!(input, Input::Refreshing);
         connection.current = connection.session.deadline() > self.now.moment;
+        connection.token.give(&input, self.now);
         let mut out = Vec::new();
         connection.session.handle(self.now, input, &mut out);
         self.perform(number, out);
@@ -403,6 +407,7 @@ impl World {
         for output in out {
             let refusal = matches!(output, Output::Answer(_, Err(_)));
             assert!(!connection.closed || refusal, "an output after the end: {output:?}");
+            connection.token.check(&output, now, self.well);
             match output {
                 Output::Send(frame) => {
                     if let Frame::Push { entry, attempt, .. } = &frame {
@@ -414,6 +419,8 @@ impl World {
                         connection.wire_bytes += entry.body.len() + 64;
                         *device.sent.entry(entry.id).or_default() += 1;
                         assert!(!connection.moving, "a push was sent to a device that is to move");
+                        let good = connection.token.ends > now.moment || !connection.current;
+                        assert!(good, "a push was sent when the token had expired");
                         // What was on the wire before the ack came may still arrive; nothing may be sent after it.
                         let confirmed = device.confirmed.contains(&entry.id);
                         assert!(!confirmed, "{} was sent after its ack was confirmed", entry.id);
