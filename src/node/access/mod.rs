@@ -3,6 +3,7 @@
 
 pub mod audit;
 mod changes;
+pub mod checks;
 pub mod device_keys;
 mod kept;
 pub mod keys;
