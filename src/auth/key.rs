@@ -238,7 +238,7 @@ fn is_fit(secret: &str) -> bool {
     (KEY_BYTES_MIN..=KEY_BYTES_MAX).contains(&secret.len()) && secret.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-fn open_file(path: &Path, make: impl FnOnce() -> io::Result<Vec<u8>>) -> Result<Vec<u8>, Error> {
+pub(super) fn open_file(path: &Path, make: impl FnOnce() -> io::Result<Vec<u8>>) -> Result<Vec<u8>, Error> {
     let folder = path.parent().unwrap_or(Path::new("."));
     file::make_folder(folder)
         .and_then(|()| file::read_or_make(path, Access::Owner, make))

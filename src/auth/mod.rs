@@ -1,5 +1,7 @@
 //! Who may do what: device tokens and backend API keys. It does not know sockets, headers of a protocol or sessions.
 
+mod challenge;
+pub mod device_key;
 mod key;
 mod secret;
 mod signing;
@@ -15,6 +17,7 @@ use crate::model::id::Receiver;
 use key::KeyRing;
 use signing::Signing;
 
+pub use challenge::{CHALLENGE_LIFE, Challenges, used_name};
 pub use key::{
     ADMIN_KEY_FILE, API_KEY_FILE, AdminKey, ApiKey, DEFAULT_TENANT, Error, FixedKey, KEY_BYTES_MAX, OWN_KEY,
 };
@@ -33,6 +36,8 @@ pub struct Authority {
     own_key: ApiKey,
     /// The operator's key.
     admin_key: AdminKey,
+    /// Makes and checks challenges; from the folder, never changed.
+    challenges: Challenges,
 }
 
 impl Authority {
@@ -47,7 +52,8 @@ impl Authority {
         let admin_key = AdminKey::open(folder)?;
         let mut ring = KeyRing::default();
         ring.add(OWN_KEY, &own_key)?;
-        Ok(Self { signing, ring, configured: 0, own_key, admin_key })
+        let challenges = Challenges::open(folder)?;
+        Ok(Self { signing, ring, configured: 0, own_key, admin_key, challenges })
     }
 
     /// Accepts a key of the configuration; its id is `config-` and its place there.
@@ -81,6 +87,12 @@ impl Authority {
     #[must_use]
     pub fn fixed_key(&self, hash: &SecretHash) -> Option<&FixedKey> {
         self.ring.find(hash)
+    }
+
+    /// Challenges for devices that log in with a key.
+    #[must_use]
+    pub const fn challenges(&self) -> &Challenges {
+        &self.challenges
     }
 
     /// A token with which `receiver` may open a session until `expires_at` (rounded down to a second).

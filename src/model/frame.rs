@@ -219,7 +219,12 @@ pub enum Credential {
     /// A JWT of the tenant's identity provider.
     Jwt(String),
     /// A signature with the device's enrolled key.
-    Key(KeyProof),
+    Key {
+        /// Whose device it is.
+        user: UserId,
+        /// Made with the key.
+        proof: KeyProof,
+    },
     /// A code that enrols a public key, and proof of its private half.
     Enrolment {
         /// The code.
@@ -238,6 +243,16 @@ pub struct KeyProof {
     pub challenge: Bytes,
     /// The signature.
     pub signature: Bytes,
+}
+
+impl KeyProof {
+    /// What is signed: for this purpose, by this device, now.
+    #[must_use]
+    pub fn signed_text(tenant: &TenantId, device: &DeviceId, challenge: &[u8]) -> Vec<u8> {
+        // No name has a zero byte, so the parts cannot be shifted against each other.
+        let parts = [&b"pushline-login-v1"[..], tenant.as_str().as_bytes(), device.as_str().as_bytes(), challenge];
+        parts.join(&0)
+    }
 }
 
 impl fmt::Debug for Login {

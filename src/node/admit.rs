@@ -48,7 +48,7 @@ pub(crate) struct Presence {
 }
 
 impl Presence {
-    async fn open(&mut self) -> Result<Opened, store::Error> {
+    pub(crate) async fn open(&mut self) -> Result<Opened, store::Error> {
         // The call alone opens the device, though nobody may wait for the answer.
         self.absent = false;
         let opened = self.store.open(&self.receiver, self.clock.now().wall).await;
@@ -123,7 +123,7 @@ impl Node {
         Ok(Admitted { session, id, presence, seat, first })
     }
 
-    fn absent(&self, receiver: Receiver) -> Presence {
+    pub(crate) fn absent(&self, receiver: Receiver) -> Presence {
         Presence { store: Arc::clone(&self.store), clock: self.clock, receiver, absent: true, attendee: None }
     }
 

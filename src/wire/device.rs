@@ -1,6 +1,7 @@
 //! The device protocol of `proto/pushline/v1/device.proto`: frames and answers to bytes, bytes to requests, for the
 //! gateway's side. What it accepts is checked: the values it returns are within the protocol's bounds.
 
+pub mod json;
 pub mod login;
 
 use std::collections::BTreeMap;

@@ -1,22 +1,27 @@
 //! The narrow door to HTTP/2: read short requests to their end, answer them, open the push stream and write to it, ping,
-//! go away. All use of `h2` on the device side stands in this file, because a leaner edge may take its place.
+//! go away. All use of `h2` on the device side stands in this file and its folder, because a leaner edge may take its place.
+
+mod reply;
+mod short;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use h2::server::{Builder, Connection, SendResponse};
-use h2::{Ping, PingPong, Reason, RecvStream, SendStream};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use bytes::Bytes;
+use h2::server::{Builder, Connection};
+use h2::{Ping, PingPong, Reason, SendStream};
 use tokio::net::TcpStream;
 
 use crate::model::fault::{Code, Fault};
+use crate::model::frame::Answer;
 use crate::pool::{Block, Tier};
 use crate::tls::server::TlsStream;
 use crate::transport::native::Options;
+use crate::transport::native::edge::reply::{Reply, trailers};
+use crate::transport::native::edge::short::Short;
 use crate::transport::native::incoming::{Incoming, ShortId};
 use crate::transport::native::meter::{Counts, Meter};
 use crate::wire::grpc;
@@ -27,10 +32,6 @@ const RECEIVE_WINDOW_BYTES: u32 = 64 * 1024;
 /// Largest DATA frame we hand over: with its header it fills one TLS record (RFC 8446, section 5.1), and it is below the
 /// default SETTINGS_MAX_FRAME_SIZE (RFC 9113, section 6.5.2).
 const FRAME_BYTES: usize = 16 * 1024 - 9;
-
-/// Bodies are read to their end before anything is answered; a peer that sends more than its limit and this on top is
-/// not worth it: the stream is reset.
-const DISCARD_BYTES_MAX: usize = 256 * 1024;
 
 /// Time for a refused device to take its refusal.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -63,33 +64,6 @@ pub(super) struct Edge {
     answered: bool,
     push: Option<PushStream>,
     request_bytes_max: usize,
-}
-
-/// A stream that waits for its request's end, or for its answer.
-struct Short {
-    id: ShortId,
-    respond: SendResponse<Bytes>,
-    /// `None` once the request was handed out.
-    reading: Option<Box<Reading>>,
-}
-
-/// What ends a short stream.
-enum Reply {
-    /// Headers, one message, trailers with END_STREAM.
-    Message(Bytes),
-    /// Headers only, with END_STREAM.
-    Refusal(Box<Response<()>>),
-}
-
-/// A request that is being read.
-struct Reading {
-    head: Request<()>,
-    stream: RecvStream,
-    body: BytesMut,
-    /// Bytes beyond the limit, which were thrown away.
-    discarded: usize,
-    /// All DATA was read; trailers may follow.
-    data_done: bool,
 }
 
 /// The push stream.
@@ -216,12 +190,13 @@ impl Edge {
     /// Reads requests; the first that is whole is handed out.
     fn poll_shorts(&mut self, context: &mut Context<'_>) -> Poll<Event> {
         // A stream that was reset counts no more among those that bound the answers.
-        self.answers.retain_mut(|(short, _)| short.respond.poll_reset(context).is_pending());
+        self.answers.retain_mut(|(short, _)| short.poll_reset(context).is_pending());
         let mut at = 0;
         while let Some(short) = self.shorts.get_mut(at) {
             match short.poll_read(context, self.request_bytes_max) {
                 Poll::Pending => at += 1,
-                Poll::Ready(Some(event)) => return Poll::Ready(event),
+                Poll::Ready(Some(Ok(request))) => return Poll::Ready(Event::Request(request)),
+                Poll::Ready(Some(Err(fault))) => return Poll::Ready(Event::Refused(short.id, fault)),
                 Poll::Ready(None) => {
                     self.shorts.remove(at);
                 }
@@ -236,41 +211,36 @@ impl Edge {
         Some(self.shorts.remove(at))
     }
 
-    /// Answers a request.
-    pub(super) fn answer(&mut self, id: ShortId, message: Bytes) {
-        self.reply(id, Reply::Message(message));
+    /// Answers a request, or refuses it.
+    pub(super) fn settle(&mut self, id: ShortId, answer: Result<Answer, Fault>) {
+        match answer {
+            Ok(answer) => self.answer(id, answer),
+            Err(fault) => self.refuse(id, &fault),
+        }
     }
 
-    fn reply(&mut self, id: ShortId, reply: Reply) {
+    fn answer(&mut self, id: ShortId, answer: Answer) {
         let Some(short) = self.take(id) else { return };
-        self.answers.push_back((short, reply));
-        self.next_answer();
+        let reply = Reply::answer(short.form, answer);
+        self.reply(short, reply);
     }
 
     /// Refuses a request.
     pub(super) fn refuse(&mut self, id: ShortId, fault: &Fault) {
-        let mut refusal = response();
-        if fault.code == Code::UnsupportedMediaType {
-            *refusal.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-        }
-        let headers = refusal.headers_mut();
-        headers.extend(trailers(fault.code.grpc() as u16));
-        if fault.code == Code::UnsupportedEncoding {
-            // gRPC's document on compression: this refusal tells what is taken.
-            headers.insert("grpc-accept-encoding", HeaderValue::from_static("identity"));
-        }
-        headers.insert("pushline-code", HeaderValue::from_static(fault.code.name()));
-        headers.insert("pushline-errno", HeaderValue::from(fault.code.errno()));
-        if let Ok(words) = HeaderValue::try_from(grpc::encode_words(&fault.words)) {
-            headers.insert("grpc-message", words);
-        }
-        self.reply(id, Reply::Refusal(Box::new(refusal)));
+        let Some(short) = self.take(id) else { return };
+        let reply = Reply::refusal(short.form, fault);
+        self.reply(short, reply);
+    }
+
+    fn reply(&mut self, short: Short, reply: Reply) {
+        self.answers.push_back((short, reply));
+        self.next_answer();
     }
 
     /// Makes a request's stream the push stream: headers without END_STREAM.
     pub(super) fn open_push(&mut self, id: ShortId) {
-        let Some(mut short) = self.take(id) else { return };
-        if let Ok(stream) = short.respond.send_response(response(), false) {
+        let Some(short) = self.take(id) else { return };
+        if let Some(stream) = short.open() {
             self.push = Some(PushStream::new(stream));
         }
     }
@@ -299,7 +269,7 @@ impl Edge {
     /// Ends the push stream with a gRPC status when all that waits is written, and the connection after it. Requests
     /// that were handed out and not answered are refused with `fault`: nobody will answer them any more.
     pub(super) fn end_push(&mut self, status: u16, fault: &Fault) {
-        let handed_out = self.shorts.iter().filter(|short| short.reading.is_none()).map(|short| short.id);
+        let handed_out = self.shorts.iter().filter(|short| short.is_read()).map(|short| short.id);
         for id in handed_out.collect::<Vec<_>>() {
             self.refuse(id, fault);
         }
@@ -408,91 +378,6 @@ impl PushStream {
         }
         piece
     }
-}
-
-impl Short {
-    fn new(request: Request<RecvStream>, respond: SendResponse<Bytes>) -> Self {
-        let id = respond.stream_id().as_u32();
-        let (head, stream) = request.into_parts();
-        let head = Request::from_parts(head, ());
-        let reading = Reading { head, stream, body: BytesMut::new(), discarded: 0, data_done: false };
-        Self { id, respond, reading: Some(Box::new(reading)) }
-    }
-
-    /// Ends the stream. An error means that it was reset: nobody waits for the answer.
-    fn reply(mut self, reply: Reply) {
-        match reply {
-            Reply::Message(message) => {
-                let Ok(mut stream) = self.respond.send_response(response(), false) else { return };
-                // The message is a few dozen bytes and streams are few, so it need not wait for the peer's window.
-                if stream.send_data(message, false).is_ok() {
-                    let _ = stream.send_trailers(trailers(0));
-                }
-            }
-            Reply::Refusal(refusal) => drop(self.respond.send_response(*refusal, true)),
-        }
-    }
-
-    /// Reads on. `None`: the stream is of no more use.
-    fn poll_read(&mut self, context: &mut Context<'_>, limit: usize) -> Poll<Option<Event>> {
-        let Some(reading) = self.reading.as_mut() else {
-            // It waits for its answer; a reset means that nobody does.
-            return match self.respond.poll_reset(context) {
-                Poll::Ready(_) => Poll::Ready(None),
-                Poll::Pending => Poll::Pending,
-            };
-        };
-        match ready!(reading.poll_end(context, limit)) {
-            Ok(()) => {}
-            Err(Some(reason)) => {
-                self.respond.send_reset(reason);
-                return Poll::Ready(None);
-            }
-            Err(None) => return Poll::Ready(None),
-        }
-        let Some(reading) = self.reading.take() else { return Poll::Ready(None) };
-        let Reading { head, body, discarded, .. } = *reading;
-        let limit = (discarded > 0).then_some(limit - grpc::PREFIX_BYTES);
-        Poll::Ready(Some(match Incoming::checked(self.id, &head, body.freeze(), limit) {
-            Ok(incoming) => Event::Request(incoming),
-            Err(fault) => Event::Refused(self.id, fault),
-        }))
-    }
-}
-
-impl Reading {
-    /// Reads to the end of the request, trailers included. The error says how to reset the stream, if it still lives.
-    fn poll_end(&mut self, context: &mut Context<'_>, limit: usize) -> Poll<Result<(), Option<Reason>>> {
-        while !self.data_done {
-            match ready!(self.stream.poll_data(context)) {
-                Some(Ok(data)) => {
-                    let _ = self.stream.flow_control().release_capacity(data.len());
-                    let room = limit.saturating_sub(self.body.len()).min(data.len());
-                    self.body.extend_from_slice(&data[..room]);
-                    self.discarded += data.len() - room;
-                    if self.discarded > DISCARD_BYTES_MAX {
-                        return Poll::Ready(Err(Some(Reason::ENHANCE_YOUR_CALM)));
-                    }
-                }
-                Some(Err(_)) => return Poll::Ready(Err(None)),
-                None => self.data_done = true,
-            }
-        }
-        match ready!(self.stream.poll_trailers(context)) {
-            Ok(_) => Poll::Ready(Ok(())),
-            Err(_) => Poll::Ready(Err(None)),
-        }
-    }
-}
-
-fn response() -> Response<()> {
-    let mut response = Response::new(());
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(grpc::CONTENT_TYPE));
-    response
-}
-
-fn trailers(status: u16) -> HeaderMap {
-    HeaderMap::from_iter([(http::HeaderName::from_static("grpc-status"), HeaderValue::from(status))])
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use crate::model::fault::{Code, Fault, Grpc};
 use crate::model::frame::{Answer, Frame, Ticket};
 use crate::node::link::{Event, Link};
 use crate::transport::native::edge::{self, Edge};
+use crate::transport::native::logins::Logins;
 use crate::wire::device;
 
 /// Bodies from this size on are not copied behind their header but travel as a piece of their own. Below it the copy
@@ -16,27 +17,34 @@ const SHARED_BODY_BYTES: usize = 4 * 1024;
 /// A session's link.
 pub(super) struct NativeLink {
     edge: Edge,
+    logins: Logins,
     request_bytes_max: usize,
     /// What the push stream ends with.
     status: u16,
 }
 
 impl NativeLink {
-    pub(super) const fn new(edge: Edge, request_bytes_max: usize) -> Self {
-        Self { edge, request_bytes_max, status: 0 }
+    pub(super) const fn new(edge: Edge, logins: Logins, request_bytes_max: usize) -> Self {
+        Self { edge, logins, request_bytes_max, status: 0 }
     }
 }
 
 impl Link for NativeLink {
     fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Event> {
         loop {
+            while let Poll::Ready((id, answer)) = self.logins.poll(context) {
+                self.edge.settle(id, answer);
+            }
             match std::task::ready!(self.edge.poll_event(context)) {
                 edge::Event::Gone(why) => return Poll::Ready(Event::Gone(why)),
                 edge::Event::Refused(id, fault) => self.edge.refuse(id, &fault),
                 edge::Event::Request(request) => {
-                    match device::request(request.method, request.body, self.request_bytes_max) {
-                        Ok(decoded) => return Poll::Ready(Event::Request(Ticket(request.id), decoded)),
-                        Err(fault) => self.edge.refuse(request.id, &fault),
+                    let id = request.id;
+                    match request.decoded(self.request_bytes_max).map(|request| self.logins.take(id, request)) {
+                        Ok(Err(request)) => return Poll::Ready(Event::Request(Ticket(id), request)),
+                        Ok(Ok(None)) => {}
+                        Ok(Ok(Some(answer))) => self.edge.settle(id, answer),
+                        Err(fault) => self.edge.refuse(id, &fault),
                     }
                 }
             }
@@ -78,10 +86,7 @@ impl Link for NativeLink {
     }
 
     fn answer(&mut self, ticket: Ticket, answer: Result<Answer, Fault>) {
-        match answer {
-            Ok(answer) => self.edge.answer(ticket.0, device::answer(answer)),
-            Err(fault) => self.edge.refuse(ticket.0, &fault),
-        }
+        self.edge.settle(ticket.0, answer);
     }
 
     fn ping(&mut self) {

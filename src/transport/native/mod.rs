@@ -2,31 +2,32 @@
 //! hands the session to the node.
 
 mod edge;
+mod greeting;
 mod incoming;
 mod link;
+mod logins;
 mod meter;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::metrics::{HandshakeFailure, Metrics};
-use crate::model::fault::{Code, Fault};
-use crate::model::frame::Open;
+use crate::model::fault::Code;
 use crate::node::admit::Admitted;
 use crate::node::cores::{Cores, Guest, Place};
 use crate::node::{Node, connection};
 use crate::tls::Acceptor;
-use crate::transport::native::edge::{Edge, Event};
-use crate::transport::native::incoming::ShortId;
+use crate::transport::native::edge::Edge;
+use crate::transport::native::greeting::{Greeting, Parting};
 use crate::transport::native::link::NativeLink;
-use crate::wire::device::{self, Method};
 
 /// The protocol that a device must agree on (ALPN).
 pub const ALPN: &[u8] = b"h2";
@@ -133,7 +134,7 @@ impl Native {
                 Err(error) => {
                     // Out of descriptors, most likely: some will come free; trying at once would spin.
                     tracing::warn!(%error, "could not accept a connection");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    sleep(Duration::from_millis(100)).await;
                 }
             }
         }
@@ -144,7 +145,7 @@ impl Native {
 
     /// From a socket to a session. The session gets a task of its own, so that it does not carry this one's size.
     async fn welcome(self: Arc<Self>, socket: std::net::TcpStream, peer: SocketAddr, counted: Socket) {
-        match self.handshake(socket, &counted.guest).await {
+        match self.handshake(socket, peer.ip().to_canonical(), &counted.guest).await {
             Ok((link, admitted)) => {
                 let cut = self.cuts[counted.guest.place().number()].clone();
                 // Boxed where it is made: what wraps it would keep room for all that it is handed, once more each.
@@ -156,7 +157,9 @@ impl Native {
             }
             Err((failure, why)) => {
                 tracing::debug!(%peer, ?failure, %why, "no session");
-                self.metrics().handshake_failed(failure);
+                if let Some(failure) = failure {
+                    self.metrics().handshake_failed(failure);
+                }
             }
         }
     }
@@ -164,74 +167,26 @@ impl Native {
     async fn handshake(
         &self,
         socket: std::net::TcpStream,
+        from: IpAddr,
         guest: &Guest,
-    ) -> Result<(NativeLink, Admitted), (HandshakeFailure, String)> {
-        let socket = TcpStream::from_std(socket).map_err(|error| (HandshakeFailure::Gone, error.to_string()))?;
+    ) -> Result<(NativeLink, Admitted), Parting> {
+        let failed = |failure, words: String| (Some(failure), words);
+        let socket = TcpStream::from_std(socket).map_err(|error| failed(HandshakeFailure::Gone, error.to_string()))?;
         // A push must not wait for the ack of the one before; an error here costs only that.
         let _ = socket.set_nodelay(true);
         let tls = timeout(self.options.tls_timeout, self.acceptor.accept(socket));
-        let tls = tls.await.map_err(|_| (HandshakeFailure::TlsTimeout, "TLS took too long".to_owned()))?;
-        let tls = tls.map_err(|error| (HandshakeFailure::Tls, error.to_string()))?;
+        let tls = tls.await.map_err(|_| failed(HandshakeFailure::TlsTimeout, "TLS took too long".to_owned()))?;
+        let tls = tls.map_err(|error| failed(HandshakeFailure::Tls, error.to_string()))?;
         // A peer that offers nothing passes the handshake, and RFC 9113, section 3.2, wants the agreement.
         if tls.get_ref().1.alpn_protocol() != Some(ALPN) {
-            return Err((HandshakeFailure::Protocol, "the peer did not offer h2 (ALPN)".to_owned()));
+            return Err(failed(HandshakeFailure::Protocol, "the peer did not offer h2 (ALPN)".to_owned()));
         }
-        let opened = timeout(self.options.open_timeout, async {
-            let mut edge = Edge::accept(tls, &self.options).await.map_err(|why| (HandshakeFailure::Protocol, why))?;
-            let (id, open) = self.first_request(&mut edge).await?;
-            Ok((edge, id, open))
-        });
-        let (mut edge, id, open) =
-            opened.await.map_err(|_| (HandshakeFailure::OpenTimeout, "no Open in time".to_owned()))??;
-        match self.admit(&mut edge, &open, guest).await {
-            Ok(admitted) => {
-                edge.open_push(id);
-                Ok((NativeLink::new(edge, self.options.request_bytes_max), admitted))
-            }
-            Err(fault) => {
-                let failure = HandshakeFailure::Refused(fault.code);
-                let words = fault.to_string();
-                edge.refuse(id, &fault);
-                edge.leave().await;
-                Err((failure, words))
-            }
-        }
+        let mut patience = pin!(sleep(self.options.open_timeout));
+        let edge = tokio::select! {
+            edge = Edge::accept(tls, &self.options) => edge.map_err(|why| (Some(HandshakeFailure::Protocol), why))?,
+            () = &mut patience => return Err((Some(HandshakeFailure::OpenTimeout), "no HTTP/2 in time".to_owned())),
+        };
+        let greeting = Greeting::new(edge, Arc::clone(&self.node), from, &self.options);
+        greeting.session(&self.node, guest, patience).await
     }
-
-    /// The device's first words must be `Open`; others are refused, and it may try again.
-    async fn first_request(&self, edge: &mut Edge) -> Result<(ShortId, Open), (HandshakeFailure, String)> {
-        loop {
-            match edge.event().await {
-                Event::Gone(why) => return Err((HandshakeFailure::Gone, why)),
-                Event::Refused(id, fault) => edge.refuse(id, &fault),
-                Event::Request(request) if request.method == Method::Open => {
-                    let bearer = request.bearer.as_deref();
-                    match device::open(request.body, self.options.request_bytes_max, bearer) {
-                        Ok(open) => return Ok((request.id, open)),
-                        Err(fault) => edge.refuse(request.id, &fault),
-                    }
-                }
-                Event::Request(request) => edge.refuse(request.id, &no_session()),
-            }
-        }
-    }
-
-    /// Opens the session while the connection is kept alive: waiting for an older one may take seconds.
-    async fn admit(&self, edge: &mut Edge, open: &Open, guest: &Guest) -> Result<Admitted, Fault> {
-        let mut admitted = std::pin::pin!(self.node.open(open, guest.place()));
-        loop {
-            tokio::select! {
-                admitted = &mut admitted => return admitted,
-                event = edge.event() => match event {
-                    Event::Gone(why) => return Err(Fault::new(Code::SessionEnded, why)),
-                    Event::Refused(id, fault) => edge.refuse(id, &fault),
-                    Event::Request(request) => edge.refuse(request.id, &no_session()),
-                },
-            }
-        }
-    }
-}
-
-fn no_session() -> Fault {
-    Fault::new(Code::NoSession, "this connection has no session yet; send Open first")
 }
