@@ -16,9 +16,10 @@ use tokio::time::{sleep_until, timeout};
 use crate::client::acks::Batch;
 use crate::client::conversation::{Conversation, Said};
 use crate::client::core::{Core, Input, Output};
-use crate::client::dial::Dialer;
+use crate::client::dial::{Dialer, Wanted};
 use crate::client::error::Error;
 use crate::client::incoming::Incoming;
+use crate::client::login::{Grant, Provider, renew};
 use crate::client::options::Options;
 use crate::client::pulse::Pulse;
 use crate::client::push::{Push, Tray};
@@ -64,6 +65,8 @@ enum Done {
     Updated(Urgency, u32),
     /// The gateway knows these attributes; the next session says the same.
     Described(BTreeMap<String, String>),
+    /// A token was got, or not, and given to the session, or not: the two may differ.
+    Renewed(Result<Grant, Error>, Result<(), Error>),
     /// The one who asked has the answer.
     Told,
 }
@@ -71,13 +74,13 @@ enum Done {
 /// What the connection is made of at the moment.
 enum Stage {
     Idle,
-    Dialing(Pin<Box<dyn Future<Output = Result<Conversation, Error>> + Send>>),
+    Dialing(Pin<Box<dyn Future<Output = Result<(Conversation, Option<Grant>), Error>> + Send>>),
     Talking(Box<Conversation>),
 }
 
 /// What happened at a stage.
 enum Happening {
-    Dialed(Box<Conversation>),
+    Dialed(Box<Conversation>, Option<Grant>),
     Frame(Incoming),
     /// A heartbeat was answered. The bytes of it are what counts; this wakes the task, so that the next heartbeat is
     /// counted from them.
@@ -96,10 +99,14 @@ pub(super) struct Connection {
     pulse_told: Moment,
     /// What the next `Open` says.
     open: pb::OpenRequest,
+    /// See [`Options::provider`].
+    provider: Option<Arc<dyn Provider>>,
     /// Calls on short streams: at most [`CALLS_MAX`] of the program and one ack.
     calls: FuturesUnordered<Pin<Box<dyn Future<Output = Done> + Send>>>,
     /// See [`Options::request_timeout`].
     request_timeout: Duration,
+    /// Longest time for another token, from the provider to the gateway's word that it took it.
+    renewal_timeout: Duration,
     /// Flushes and closes that wait, by the number the core knows them by.
     flushes: HashMap<u64, Reply<()>>,
     /// The number of the next one.
@@ -142,8 +149,10 @@ impl Connection {
             pulse: Pulse::default(),
             pulse_told: Moment::ZERO,
             open,
+            provider: options.provider.clone(),
             calls: FuturesUnordered::new(),
             request_timeout: options.request_timeout,
+            renewal_timeout: options.attempt_timeout.max(options.request_timeout),
             flushes: HashMap::new(),
             next_flush: 0,
             commands,
@@ -181,7 +190,13 @@ impl Connection {
             happening = happening(&mut self.stage, room) => {
                 self.tell_pulse();
                 match happening {
-                    Happening::Dialed(conversation) => self.stage = Stage::Talking(conversation),
+                    Happening::Dialed(conversation, grant) => {
+                        self.stage = Stage::Talking(conversation);
+                        if let Some(Grant { token, refresh_after, nodes }) = grant {
+                            self.open.token = token;
+                            self.feed(Input::Granted(refresh_after, nodes));
+                        }
+                    }
                     Happening::Frame(frame) => self.feed(Input::Frame(frame)),
                     Happening::Pong => {}
                     Happening::Lost(why) => self.feed(Input::Lost(why)),
@@ -195,6 +210,7 @@ impl Connection {
                     self.feed(Input::Window(window));
                 }
                 Done::Described(attributes) => self.open.attributes = attributes,
+                Done::Renewed(grant, given) => self.renewed(grant, given),
                 Done::Told => {}
             },
             () = self.tray.filled() => self.settle(),
@@ -235,9 +251,13 @@ impl Connection {
             Output::Connect => {
                 // A stamp of its own: what an older socket still says is no life of this one.
                 self.pulse = Pulse::default();
-                let dialing = self.dialer.clone().dial(self.open.clone(), self.pulse.clone());
+                let provider = self.provider.clone().filter(|_| self.core.wants_token());
+                let node = self.core.node().map(str::to_owned);
+                let wanted = Wanted { node, open: self.open.clone(), provider };
+                let dialing = self.dialer.clone().dial(wanted, self.pulse.clone());
                 self.stage = Stage::Dialing(Box::pin(dialing));
             }
+            Output::Renew => self.renew(),
             Output::Disconnect => {
                 // Dropping a call's reply tells the one who asked.
                 self.calls.clear();
@@ -266,6 +286,33 @@ impl Connection {
             }
             Output::End => self.over = true,
         }
+    }
+
+    /// Begins to get another token and to give it to the session, on the session's own connection.
+    fn renew(&self) {
+        let (Stage::Talking(conversation), Some(provider)) = (&self.stage, self.provider.clone()) else { return };
+        let (caller, agent, longest) = (conversation.caller(), self.open.agent.clone(), self.renewal_timeout);
+        self.calls.push(Box::pin(async move {
+            let late = || Error::TimedOut("getting another access token");
+            let got = timeout(longest, async { Grant::get(provider.access().await?, &caller, &agent).await });
+            let grant = got.await.unwrap_or_else(|_| Err(late()));
+            let given = match &grant {
+                Ok(grant) => {
+                    timeout(longest, renew(&caller, grant.token.clone())).await.unwrap_or_else(|_| Err(late()))
+                }
+                Err(_) => Ok(()),
+            };
+            Done::Renewed(grant, given)
+        }));
+    }
+
+    fn renewed(&mut self, grant: Result<Grant, Error>, given: Result<(), Error>) {
+        let result = grant.and_then(|grant| {
+            // Whatever the session says to it: the next one opens with it.
+            self.open.token = grant.token;
+            given.map(|()| grant.refresh_after)
+        });
+        self.feed(Input::Renewed(result));
     }
 
     fn command(&mut self, command: Command) {
@@ -347,17 +394,18 @@ impl Connection {
         method: Method,
         request: Bytes,
     ) -> impl Future<Output = Result<A, Error>> + Send + use<A> {
-        let answer = match &self.stage {
+        let caller = match &self.stage {
             Stage::Talking(conversation) if matches!(self.status.borrow().phase, Phase::Connected(_)) => {
-                Some(conversation.call(&self.dialer.authority(), method, request))
+                Some(conversation.caller())
             }
             _ => None,
         };
         let request_timeout = self.request_timeout;
         async move {
-            let answer = answer.ok_or(Error::NotConnected)?;
-            let bytes: Bytes =
-                timeout(request_timeout, answer).await.unwrap_or(Err(Error::TimedOut("the answer to a request")))?;
+            let caller = caller.ok_or(Error::NotConnected)?;
+            let bytes: Bytes = timeout(request_timeout, caller.call(method, request))
+                .await
+                .unwrap_or(Err(Error::TimedOut("the answer to a request")))?;
             A::decode(bytes).map_err(|_| Error::Protocol("an answer is not a protobuf message".into()))
         }
     }
@@ -376,7 +424,7 @@ async fn happening(stage: &mut Stage, room: bool) -> Happening {
     match stage {
         Stage::Idle => pending().await,
         Stage::Dialing(dialing) => match dialing.await {
-            Ok(conversation) => Happening::Dialed(Box::new(conversation)),
+            Ok((conversation, grant)) => Happening::Dialed(Box::new(conversation), grant),
             Err(why) => Happening::Lost(why),
         },
         Stage::Talking(conversation) => match std::future::poll_fn(|cx| conversation.poll(cx, room)).await {

@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use crate::wire::pb;
 /// Longest message taken from the push stream. The largest payload a gateway takes is 1 MiB; attributes and names come
 /// on top.
 const MESSAGE_BYTES_MAX: usize = 2 << 20;
-/// Longest body of a short answer: a few numbers.
+/// Longest body of a short answer: a few numbers, or a token.
 const ANSWER_BYTES_MAX: usize = 16 << 10;
 /// How long the last bytes may take to leave when a conversation is closed.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
@@ -35,14 +36,31 @@ pub(super) enum Said {
     Pong,
 }
 
+/// A connection on which nothing was said yet.
+pub(super) struct Line {
+    /// Moves bytes; must be polled for anything to happen.
+    pub(super) connection: Connection<Socket, Bytes>,
+    pub(super) caller: Caller,
+    /// See [`Session::tls`](crate::client::Session::tls).
+    pub(super) tls: &'static str,
+}
+
+/// Makes requests on a connection.
+#[derive(Clone)]
+pub(super) struct Caller {
+    /// Opens streams.
+    pub(super) requests: SendRequest<Bytes>,
+    /// `:authority` of requests.
+    pub(super) authority: Arc<str>,
+}
+
 /// The conversation.
 pub(super) struct Conversation {
     /// Moves bytes; must be polled for anything to happen.
     connection: Connection<Socket, Bytes>,
     /// The connection is over, for this reason.
     ended: Option<Error>,
-    /// Opens streams.
-    requests: SendRequest<Bytes>,
+    caller: Caller,
     /// Sends heartbeats; one may be out at a time.
     pings: PingPong,
     /// Whether one is out.
@@ -62,27 +80,50 @@ enum Stream {
     Reading(RecvStream),
 }
 
+impl Line {
+    /// Waits for the end of some requests while the connection moves.
+    pub(super) async fn during<T>(&mut self, requests: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let ended = |result: Result<(), h2::Error>| match result {
+            Ok(()) => Error::Network("the gateway closed the connection".into()),
+            Err(why) => outcome::http2(&why),
+        };
+        tokio::select! {
+            // An answer that came with the connection's end counts.
+            biased;
+            result = requests => result,
+            result = &mut self.connection => Err(ended(result)),
+        }
+    }
+
+    /// Ends it in order: what was sent leaves, the gateway is told, the socket is closed. Bounded in time.
+    pub(super) async fn close(self) {
+        let Self { connection, caller, .. } = self;
+        drop(caller);
+        let _ = tokio::time::timeout(CLOSE_WITHIN, connection).await;
+    }
+}
+
 impl Conversation {
     /// Sends the `Open`; the client's half of the push stream is closed with it (P1.8).
-    pub(super) fn open(
-        mut requests: SendRequest<Bytes>,
-        mut connection: Connection<Socket, Bytes>,
-        authority: &str,
-        open: &pb::OpenRequest,
-        tls: &'static str,
-    ) -> Result<Self, Error> {
+    pub(super) fn open(line: Line, open: &pb::OpenRequest) -> Result<Self, Error> {
+        let Line { mut connection, mut caller, tls } = line;
         let pings = connection.ping_pong().expect("it is taken once from a new connection");
-        let response = send(&mut requests, authority, Method::Open, grpc::framed(open))?;
+        let response = send(&mut caller.requests, &caller.authority, Method::Open, grpc::framed(open))?;
         Ok(Self {
             connection,
             ended: None,
-            requests,
+            caller,
             pings,
             pinging: false,
             stream: Stream::Opening(response),
             deframer: Deframer::new(MESSAGE_BYTES_MAX),
             tls,
         })
+    }
+
+    /// Makes requests. They move only while [`Conversation::poll`] is polled, and have no deadline.
+    pub(super) fn caller(&self) -> Caller {
+        self.caller.clone()
     }
 
     /// Sends a heartbeat, unless one is out: then that one's answer is waited for.
@@ -162,43 +203,37 @@ impl Conversation {
         self.ended.clone().unwrap_or_else(|| outcome::http2(why))
     }
 
-    /// A call on a short stream. It moves only while [`Conversation::poll`] is polled, and has no deadline.
-    pub(super) fn call(
-        &self,
-        authority: &str,
-        method: Method,
-        body: Bytes,
-    ) -> impl Future<Output = Result<Bytes, Error>> + Send + use<> {
-        let mut requests = self.requests.clone();
-        let authority = authority.to_owned();
-        async move {
-            let network = |why: h2::Error| outcome::http2(&why);
-            std::future::poll_fn(|cx| requests.poll_ready(cx)).await.map_err(network)?;
-            let response = send(&mut requests, &authority, method, body)?.await.map_err(network)?;
-            let (head, mut body) = response.into_parts();
-            outcome::head(head.status, &head.headers)?;
-            let mut answer = BytesMut::new();
-            while let Some(bytes) = body.data().await {
-                let bytes = bytes.map_err(network)?;
-                if answer.len() + bytes.len() > ANSWER_BYTES_MAX {
-                    return Err(Error::Protocol("an answer is too long".into()));
-                }
-                let _ = body.flow_control().release_capacity(bytes.len());
-                answer.extend_from_slice(&bytes);
-            }
-            outcome::trailers(&body.trailers().await.map_err(network)?.unwrap_or_default())?;
-            grpc::unary(answer.freeze(), ANSWER_BYTES_MAX).map_err(|why| Error::Protocol(why.to_string()))
-        }
-    }
-
     /// Ends it in order: what was sent leaves, the gateway is told, the socket is closed. Bounded in time.
     pub(super) async fn close(self) {
-        let Self { connection, requests, stream, pings, ended, .. } = self;
-        drop((requests, stream, pings));
+        let Self { connection, caller, stream, pings, ended, .. } = self;
+        drop((caller, stream, pings));
         if ended.is_none() {
             // Late or failing, there is nobody left to tell.
             let _ = tokio::time::timeout(CLOSE_WITHIN, connection).await;
         }
+    }
+}
+
+impl Caller {
+    /// A call on a short stream. It moves only while the connection is polled, and has no deadline.
+    pub(super) async fn call(&self, method: Method, body: Bytes) -> Result<Bytes, Error> {
+        let network = |why: h2::Error| outcome::http2(&why);
+        let mut requests = self.requests.clone();
+        std::future::poll_fn(|cx| requests.poll_ready(cx)).await.map_err(network)?;
+        let response = send(&mut requests, &self.authority, method, body)?.await.map_err(network)?;
+        let (head, mut body) = response.into_parts();
+        outcome::head(head.status, &head.headers)?;
+        let mut answer = BytesMut::new();
+        while let Some(bytes) = body.data().await {
+            let bytes = bytes.map_err(network)?;
+            if answer.len() + bytes.len() > ANSWER_BYTES_MAX {
+                return Err(Error::Protocol("an answer is too long".into()));
+            }
+            let _ = body.flow_control().release_capacity(bytes.len());
+            answer.extend_from_slice(&bytes);
+        }
+        outcome::trailers(&body.trailers().await.map_err(network)?.unwrap_or_default())?;
+        grpc::unary(answer.freeze(), ANSWER_BYTES_MAX).map_err(|why| Error::Protocol(why.to_string()))
     }
 }
 

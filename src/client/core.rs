@@ -8,7 +8,9 @@ use crate::client::backoff::Backoff;
 use crate::client::error::Error;
 use crate::client::incoming::{Arrival, Incoming};
 use crate::client::options::Options;
+use crate::client::pass::Pass;
 use crate::client::push::Settlement;
+use crate::client::route::Route;
 use crate::client::seen::{Known, Seen};
 use crate::client::status::{Phase, Session, Status};
 use crate::delivery::heartbeat::{Due, Heartbeat};
@@ -39,6 +41,10 @@ pub(super) enum Input {
     AckAnswered(Result<(), Error>),
     /// The gateway agreed to another window.
     Window(u32),
+    /// The connection that is being made got a token: when to get the next one, and where the gateway wants the device.
+    Granted(Option<Duration>, Vec<String>),
+    /// What getting a token for the open session came to: when to get the next one.
+    Renewed(Result<Option<Duration>, Error>),
     /// Confirm all acks handed in so far, then say so under this number.
     Flush(u64),
     /// Confirm all acks, say so under this number, and end.
@@ -50,8 +56,10 @@ pub(super) enum Input {
 /// What to do. All of it is done, in order, before the next input.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Output {
-    /// Make a connection and open the push stream.
+    /// Make a connection to [`Core::node`], with a token of its own if [`Core::wants_token`], and open the push stream.
     Connect,
+    /// Get another token and give it to the session.
+    Renew,
     /// Let go of the connection or of the attempt to make one; nothing of it may be fed in any more.
     Disconnect,
     /// Send a heartbeat.
@@ -121,6 +129,10 @@ pub(super) struct Core {
     seen: Seen,
     /// Acks of the open session.
     acks: Acks,
+    /// Where to connect.
+    route: Route,
+    /// The state of the access token.
+    pass: Pass,
     /// Pauses between attempts.
     reconnect: Backoff,
     /// Pauses between attempts of one ack request.
@@ -146,6 +158,8 @@ impl Core {
             status: Status::default(),
             seen: Seen::new(options.remembered as usize),
             acks: Acks::new(options.ack_count, options.ack_delay),
+            route: Route::default(),
+            pass: Pass::new(options.provider.is_some(), !options.token.is_empty(), seed.rotate_left(32)),
             reconnect: Backoff::new(options.reconnect_base, options.reconnect_max, seed),
             retry: Backoff::new(options.reconnect_base.min(ack_pause_max), ack_pause_max, !seed),
             flushes: Vec::new(),
@@ -170,6 +184,11 @@ impl Core {
             Input::Settled(id, settlement) => self.settled(now, id, settlement),
             Input::AckAnswered(result) => self.ack_answered(now, result, out),
             Input::Window(window) => self.window(window, out),
+            Input::Granted(refresh_after, nodes) => {
+                self.pass.got(now, refresh_after);
+                self.route.set(nodes);
+            }
+            Input::Renewed(result) => self.renewed(now, result, out),
             Input::Flush(number) => self.flush(number, out),
             Input::Close(number) => self.close(now, number, out),
             Input::Deadline => self.tick(now, out),
@@ -183,7 +202,7 @@ impl Core {
             State::Connecting { until } | State::Waiting { until } => *until,
             State::Open(open) => {
                 let moving = open.move_at.unwrap_or(Moment::NEVER);
-                open.heartbeat.deadline().min(self.acks.deadline()).min(moving)
+                open.heartbeat.deadline().min(self.acks.deadline()).min(moving).min(self.pass.deadline())
             }
             State::Over => Moment::NEVER,
         };
@@ -195,7 +214,18 @@ impl Core {
         !self.seen.full()
     }
 
+    /// Where to connect; `None`: to the address that the program gave.
+    pub(super) fn node(&self) -> Option<&str> {
+        self.route.node()
+    }
+
+    /// Whether the connection that is being made must get a token for itself.
+    pub(super) const fn wants_token(&self) -> bool {
+        self.pass.wanted()
+    }
+
     fn connect(&mut self, now: Moment, out: &mut Vec<Output>) {
+        self.pass.begin(now);
         self.state = State::Connecting { until: now + self.attempt_timeout };
         out.push(Output::Connect);
         self.report(Phase::Connecting, out);
@@ -210,8 +240,9 @@ impl Core {
             (State::Connecting { .. }, Incoming::Welcome(session)) => self.open(now, session, out),
             (State::Connecting { .. }, _) => self.broken(now, "the first frame is not a welcome", out),
             (State::Open(_), Incoming::Welcome(_)) => self.broken(now, "a second welcome came", out),
-            (State::Open(open), Incoming::Move { return_after }) => {
+            (State::Open(open), Incoming::Move { return_after, nodes }) => {
                 open.move_at = Some(now + return_after);
+                self.route.set(nodes);
                 // What is handled by now shall be confirmed before the session goes.
                 self.acks.flush();
             }
@@ -223,6 +254,7 @@ impl Core {
                 open.last_seq = push.seq;
                 self.push(now, push, out);
             }
+            (State::Open(_), Incoming::Expiring) => self.pass.expiring(now),
             (State::Waiting { .. } | State::Over, _) => {}
         }
     }
@@ -234,6 +266,8 @@ impl Core {
         self.status.sessions += 1;
         self.loose = 0;
         self.retry.reset();
+        self.pass.taken();
+        self.route.arrived();
         self.report(phase, out);
     }
 
@@ -284,7 +318,7 @@ impl Core {
                 self.retry.reset();
                 self.acks.answered();
             }
-            Err(Error::Refused(refusal)) if ends_session(&refusal.name) => {
+            Err(Error::Refused(refusal)) if refusal.ends_session() => {
                 self.lost(now, Error::Refused(refusal), None, out);
             }
             Err(why @ Error::Refused(_)) if !why.is_temporary() => {
@@ -344,6 +378,7 @@ impl Core {
                 self.forget_session(out);
                 self.connect(now, out);
             }
+            State::Open(_) if self.pass.due(now) => out.push(Output::Renew),
             State::Open(open) => match open.heartbeat.due(now) {
                 Due::Nothing => {}
                 Due::Beat => {
@@ -360,6 +395,15 @@ impl Core {
         }
     }
 
+    fn renewed(&mut self, now: Moment, result: Result<Option<Duration>, Error>, out: &mut Vec<Output>) {
+        self.pass.renewed(now, result.as_ref().copied());
+        match result {
+            Ok(_) => self.status.renewals += 1,
+            Err(why) => self.status.failed_renewal = Some(why),
+        }
+        out.push(Output::Report(Box::new(self.status.clone())));
+    }
+
     fn broken(&mut self, now: Moment, how: &str, out: &mut Vec<Output>) {
         self.lost(now, Error::Protocol(how.to_owned()), None, out);
     }
@@ -369,7 +413,7 @@ impl Core {
         let mut moving = None;
         match &self.state {
             State::Waiting { .. } | State::Over => return,
-            State::Connecting { .. } => {}
+            State::Connecting { .. } => self.route.failed(),
             State::Open(open) => {
                 moving = open.move_at;
                 if now.since(open.since) >= GOOD_SESSION {
@@ -384,7 +428,7 @@ impl Core {
             return self.end(None, out);
         }
         let passing_network = matches!(why, Error::Untrusted(_)) && self.status.sessions > 0;
-        if !why.is_temporary() && !passing_network {
+        if !self.pass.heals(&why) && !why.is_temporary() && !passing_network {
             return self.end(Some(why), out);
         }
         // What the last word of the gateway asks for holds; a move that was told before holds for a mere loss.
@@ -443,11 +487,6 @@ impl Core {
         self.status.phase = phase;
         out.push(Output::Report(Box::new(self.status.clone())));
     }
-}
-
-/// Refusals of an ack that say that its session is no more.
-fn ends_session(name: &str) -> bool {
-    matches!(name, "no_session" | "session_ended" | "session_mismatch")
 }
 
 #[cfg(test)]

@@ -187,7 +187,7 @@ fn a_move_settles_what_is_handled_and_connects_anew_at_its_time() {
     bench.feed(push(2, 2));
     bench.feed(acked(1));
     let after = Duration::from_secs(5);
-    let out = bench.feed(Input::Frame(Incoming::Move { return_after: after }));
+    let out = bench.feed(Input::Frame(Incoming::Move { return_after: after, nodes: Vec::new() }));
     assert_eq!(seqs(&out), [(1, 1)], "no waiting for more");
     bench.feed(Input::AckAnswered(Ok(())));
     assert_eq!(bench.wait(after - Duration::from_micros(1)), []);
@@ -195,7 +195,7 @@ fn a_move_settles_what_is_handled_and_connects_anew_at_its_time() {
     assert_eq!(bench.core.status.unconfirmed, 0);
 
     let mut bench = Bench::open();
-    bench.feed(Input::Frame(Incoming::Move { return_after: after }));
+    bench.feed(Input::Frame(Incoming::Move { return_after: after, nodes: Vec::new() }));
     bench.wait(Duration::from_secs(2));
     assert_eq!(bench.feed(Input::Lost(Error::Network(String::new()))), [Output::Disconnect]);
     assert_eq!(bench.pause(), Duration::from_secs(3), "the stream ended early; the time to return stays");
@@ -206,7 +206,7 @@ fn while_it_moves_an_ack_that_finds_no_stream_waits_for_the_next_try() {
     let mut bench = Bench::open();
     bench.feed(push(1, 1));
     bench.feed(acked(1));
-    bench.feed(Input::Frame(Incoming::Move { return_after: Duration::from_secs(9) }));
+    bench.feed(Input::Frame(Incoming::Move { return_after: Duration::from_secs(9), nodes: Vec::new() }));
     assert_eq!(bench.feed(Input::AckAnswered(Err(Error::Network(String::new())))), []);
     assert_eq!(seqs(&bench.wait_deadline()), [(1, 1)]);
 }
@@ -247,7 +247,7 @@ fn after_the_first_session_another_certificate_is_a_passing_network() {
 fn a_gateway_that_breaks_the_protocol_is_left_and_tried_again() {
     let cases: [&[fn() -> Input]; 6] = [
         &[|| push(1, 1)],
-        &[|| Input::Frame(Incoming::Move { return_after: T1 })],
+        &[|| Input::Frame(Incoming::Move { return_after: T1, nodes: Vec::new() })],
         &[|| Input::Frame(welcome(64)), || Input::Frame(welcome(64))],
         &[|| Input::Frame(welcome(64)), || push(1, 2)],
         &[|| Input::Frame(welcome(64)), || push(1, 1), || push(2, 3)],

@@ -77,6 +77,7 @@ impl World {
                 }
                 Output::Ping => self.feed(Input::Heard),
                 Output::Flushed(..) | Output::Report(_) => {}
+                Output::Renew => panic!("there is no provider"),
                 Output::End => panic!("it ended"),
             }
         }

@@ -1,16 +1,18 @@
-//! Makes connections: TCP, TLS with the given roots, HTTP/2. It knows no methods but `Open`, and retries nothing.
+//! Makes connections: TCP, TLS with the given roots, HTTP/2. It knows no methods but `Open` and those of a login, and retries nothing.
 
 use std::io;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
 
-use crate::client::conversation::Conversation;
+use crate::client::conversation::{Caller, Conversation, Line};
 use crate::client::error::Error;
-use crate::client::options::Options;
+use crate::client::login::{Grant, Login, Provider, log_in};
+use crate::client::options::{self, Options};
 use crate::client::outcome;
 use crate::client::pulse::{Felt, Pulse};
 use crate::model::clock::Clock;
+use crate::model::frame::LoggedIn;
 use crate::tls::{self, Connector};
 use crate::wire::pb;
 
@@ -27,17 +29,25 @@ const DATA_FRAME_BUDGET: usize = 8 << 20;
 /// Heads and trailers are a few short lines; a reason may have some hundred bytes.
 const HEADER_BYTES_MAX: u32 = 16 << 10;
 
-/// Makes connections to one gateway.
+/// Makes connections to the nodes of one deployment.
 #[derive(Clone)]
 pub(super) struct Dialer {
-    /// Where it listens.
-    address: String,
-    /// The name its certificate must bear.
-    name: String,
-    /// `:authority` of requests.
-    authority: Arc<str>,
+    /// Where the program says that it listens.
+    address: Arc<str>,
+    /// The name its certificate must bear; `None`: the host of the address.
+    name: Option<Arc<str>>,
     tls: Connector,
     clock: Clock,
+}
+
+/// What a connection is made for.
+pub(super) struct Wanted {
+    /// Where to connect; `None`: where the program says.
+    pub(super) node: Option<String>,
+    /// What the `Open` says.
+    pub(super) open: pb::OpenRequest,
+    /// Who gives the token, if the one at hand will not do.
+    pub(super) provider: Option<Arc<dyn Provider>>,
 }
 
 impl Dialer {
@@ -46,26 +56,56 @@ impl Dialer {
         let tls = Connector::new(options.roots.as_deref(), &[b"h2"])
             .map_err(|why| Error::Invalid(format!("roots: {why}")))?;
         Ok(Self {
-            address: options.address.clone(),
-            name: options.server_name.clone().unwrap_or_else(|| options.host().to_owned()),
-            authority: options.address.as_str().into(),
+            address: options.address.as_str().into(),
+            name: options.server_name.as_deref().map(Into::into),
             tls,
             clock,
         })
     }
 
-    /// `:authority` of requests.
-    pub(super) fn authority(&self) -> Arc<str> {
-        Arc::clone(&self.authority)
+    /// Connects, gets a token if one is wanted, and sends the `Open`. Has no deadline of its own: the caller drops it.
+    pub(super) async fn dial(self, wanted: Wanted, pulse: Pulse) -> Result<(Conversation, Option<Grant>), Error> {
+        let Wanted { node, mut open, provider } = wanted;
+        let access = match provider {
+            Some(provider) => Some(provider.access().await?),
+            None => None,
+        };
+        let address = node.as_deref().map_or_else(|| Arc::clone(&self.address), Into::into);
+        let mut line = self.connect(&address, pulse.clone()).await?;
+        let Some(access) = access else { return Ok((Conversation::open(line, &open)?, None)) };
+        let caller = line.caller.clone();
+        let grant = line.during(Grant::get(access, &caller, &open.agent)).await?;
+        open.token.clone_from(&grant.token);
+        if let Some(other) = self.elsewhere(&address, &grant.nodes, pulse).await {
+            line.close().await;
+            line = other;
+        }
+        drop(caller);
+        Ok((Conversation::open(line, &open)?, Some(grant)))
     }
 
-    /// Connects and sends the `Open`. Has no deadline of its own: the caller drops it.
-    pub(super) async fn dial(self, open: pb::OpenRequest, pulse: Pulse) -> Result<Conversation, Error> {
-        let socket = TcpStream::connect(&self.address).await.map_err(|why| network(&self.address, &why))?;
-        socket.set_nodelay(true).map_err(|why| network(&self.address, &why))?;
+    /// Connects to the first of the nodes that answers, unless one of them is where it is. None of them: it stays, and the
+    /// gateway may ask it to move.
+    async fn elsewhere(&self, address: &str, nodes: &[String], pulse: Pulse) -> Option<Line> {
+        if nodes.iter().any(|node| node == address) {
+            return None;
+        }
+        for node in nodes {
+            if let Ok(line) = self.connect(node, pulse.clone()).await {
+                return Some(line);
+            }
+        }
+        None
+    }
+
+    /// Connects. Has no deadline of its own.
+    pub(super) async fn connect(&self, address: &str, pulse: Pulse) -> Result<Line, Error> {
+        let socket = TcpStream::connect(address).await.map_err(|why| network(address, &why))?;
+        socket.set_nodelay(true).map_err(|why| network(address, &why))?;
         let socket = Felt::new(socket, pulse, self.clock);
+        let name = self.name.as_deref().unwrap_or_else(|| options::host(address));
         // The handshake's future is large and needed once.
-        let socket = Box::pin(self.tls.connect(&self.name, socket)).await.map_err(|why| handshake(&why))?;
+        let socket = Box::pin(self.tls.connect(name, socket)).await.map_err(|why| handshake(&why))?;
         let tls = tls::version(&socket);
         if socket.get_ref().1.alpn_protocol() != Some(b"h2") {
             return Err(Error::Protocol("the peer does not speak HTTP/2; is this a Pushline gateway?".into()));
@@ -79,7 +119,17 @@ impl Dialer {
             .handshake(Box::new(socket))
             .await
             .map_err(|why| outcome::http2(&why))?;
-        Conversation::open(requests, connection, &self.authority, &open, tls)
+        Ok(Line { connection, caller: Caller { requests, authority: address.into() }, tls })
+    }
+
+    /// Logs in on a connection of its own.
+    pub(super) async fn log_in(&self, login: &Login, agent: &str) -> Result<LoggedIn, Error> {
+        let mut line = self.connect(&self.address, Pulse::default()).await?;
+        let caller = line.caller.clone();
+        let told = line.during(log_in(&caller, login, agent)).await;
+        drop(caller);
+        line.close().await;
+        told
     }
 }
 

@@ -92,6 +92,11 @@ impl Refusal {
         // INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED, OUT_OF_RANGE, UNIMPLEMENTED, UNAUTHENTICATED.
         !matches!(self.grpc, 3 | 5 | 6 | 7 | 11 | 12 | 16)
     }
+
+    /// Whether it says, of an ack, that its session is no more.
+    pub(super) fn ends_session(&self) -> bool {
+        matches!(self.name.as_str(), "no_session" | "session_ended" | "session_mismatch")
+    }
 }
 
 #[cfg(test)]

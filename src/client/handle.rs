@@ -9,10 +9,12 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::client::connection::{Command, Connection};
 use crate::client::dial::Dialer;
 use crate::client::error::Error;
+use crate::client::login::Login;
 use crate::client::options::Options;
 use crate::client::push::Push;
 use crate::client::status::{Phase, Status};
 use crate::model::clock::Clock;
+use crate::model::frame::LoggedIn;
 use crate::model::id::{MessageId, TopicName};
 use crate::model::message::Urgency;
 use crate::wire::device::{DISMISSALS_PER_CALL_MAX, TOPICS_PER_CALL_MAX, check_attributes};
@@ -58,6 +60,20 @@ impl Client {
             }
         }
         Ok(Self { pushes, handle, told: false, _task: task })
+    }
+
+    /// Logs in, on a connection of its own, and gives the access token. `options.token` is not used. To log in whenever a
+    /// token is needed, give the login as [`Options::provider`] instead.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for options that cannot work; [`Error::Refused`] with the name `login_refused` when the gateway
+    /// does not take the credential, whatever the reason; what keeps the gateway from being reached or from checking it.
+    pub async fn login(options: &Options, login: &Login) -> Result<LoggedIn, Error> {
+        let options = Options { token: "none yet".to_owned(), ..options.clone() };
+        options.check()?;
+        let dialer = Dialer::new(&options, Clock::new())?;
+        let told = timeout(options.connect_timeout, dialer.log_in(login, &options.agent));
+        told.await.unwrap_or(Err(Error::TimedOut("logging in")))
     }
 
     /// The next push. `None` when no more will come: after [`Client::close`], or after the terminal error, which is given

@@ -26,7 +26,13 @@ pub(super) enum Incoming {
     /// A push.
     Push(Box<Arrival>),
     /// Please connect anew, not before so long.
-    Move { return_after: Duration },
+    Move {
+        return_after: Duration,
+        /// Where to, `host:port`, best first; none: where it is.
+        nodes: Vec<String>,
+    },
+    /// The access token is about to expire.
+    Expiring,
     /// The session is over.
     Close { why: Error, return_after: Duration },
 }
@@ -56,9 +62,9 @@ pub(super) fn read(message: Bytes) -> Result<Option<Incoming>, Error> {
         None => None,
         Some(pb::open_response::Frame::Welcome(frame)) => Some(Incoming::Welcome(welcome(frame)?)),
         Some(pb::open_response::Frame::Push(frame)) => Some(Incoming::Push(Box::new(push(frame)?))),
-        Some(pb::open_response::Frame::TokenExpiring(_)) => None,
+        Some(pb::open_response::Frame::TokenExpiring(_)) => Some(Incoming::Expiring),
         Some(pb::open_response::Frame::Move(frame)) => {
-            Some(Incoming::Move { return_after: millis(frame.return_after_ms) })
+            Some(Incoming::Move { return_after: millis(frame.return_after_ms), nodes: frame.nodes })
         }
         Some(pb::open_response::Frame::Close(frame)) => Some(Incoming::Close {
             return_after: millis(frame.return_after_ms),

@@ -39,6 +39,10 @@
 //!   [`Options::reconnect_base`] that doubles with each failure up to [`Options::reconnect_max`]. [`Client::next`] gives
 //!   out the error that ends it for good: another connection of the device took over, the token expired or is refused.
 //!   [`Client::status`] shows everything in between.
+//! - **With an [`Options::provider`] no token ends it.** The next token is got before the one at hand expires and given to
+//!   the session, which goes on; after an expiry or a revocation the client logs in once and comes back. Only what refuses
+//!   the login itself ends it. It goes to the nodes that the gateway names, and back to [`Options::address`] when none of
+//!   them answers.
 //! - **It ends** with [`Client::close`], or at once when it is dropped.
 
 mod acks;
@@ -51,13 +55,18 @@ mod dial;
 mod error;
 mod handle;
 mod incoming;
+mod login;
 mod options;
 mod outcome;
+mod pass;
 mod pulse;
 mod push;
+mod route;
 mod seen;
 mod status;
 
+#[cfg(test)]
+mod login_tests;
 #[cfg(test)]
 mod people_tests;
 #[cfg(test)]
@@ -67,6 +76,8 @@ mod shell_tests;
 
 pub use self::error::{Error, Refusal};
 pub use self::handle::{Client, Handle};
+pub use self::login::{Access, Accessing, Credential, Login, Provider, Signer};
 pub use self::options::Options;
 pub use self::push::{Dismissal, Push};
 pub use self::status::{Phase, Session, Status};
+pub use crate::model::frame::LoggedIn;

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::client::error::Error;
+use crate::client::login::Provider;
 use crate::model::message::Urgency;
 use crate::wire::device::{AGENT_BYTES_MAX, check_attributes};
 
@@ -17,8 +19,10 @@ pub struct Options {
     pub server_name: Option<String>,
     /// Certificates in PEM that vouch for the gateway's; then nothing else is trusted. `None`: the system's.
     pub roots: Option<Vec<u8>>,
-    /// The access token.
+    /// The access token. May be empty when there is a `provider`.
     pub token: String,
+    /// Who gives the next access token, before the one at hand expires: the session goes on with it.
+    pub provider: Option<Arc<dyn Provider>>,
     /// The device that connects; must be the one the token names. `None`: the token's word is taken.
     pub device: Option<String>,
     /// Longest silence before a heartbeat that this device asks for; the gateway decides. Zero: the gateway's default.
@@ -60,6 +64,7 @@ impl Options {
             server_name: None,
             roots: Some(roots.into()),
             token: token.into(),
+            provider: None,
             device: None,
             heartbeat: Duration::ZERO,
             window: 64,
@@ -79,8 +84,7 @@ impl Options {
 
     /// The host of the address, which is the name the certificate must bear unless another is given.
     pub(super) fn host(&self) -> &str {
-        let host = self.address.rsplit_once(':').map_or(self.address.as_str(), |(host, _)| host);
-        host.trim_start_matches('[').trim_end_matches(']')
+        host(&self.address)
     }
 
     /// Refuses values that cannot work.
@@ -90,8 +94,8 @@ impl Options {
             "address: give host:port"
         } else if self.roots.as_ref().is_some_and(Vec::is_empty) {
             "roots: give the certificates (PEM) that vouch for the gateway, or none to trust the system's"
-        } else if self.token.is_empty() {
-            "token: give the access token"
+        } else if self.token.is_empty() && self.provider.is_none() {
+            "token: give the access token, or a provider"
         } else if let Err(fault) = check_attributes(&self.attributes) {
             return Err(Error::Invalid(fault.words.into_owned()));
         } else if self.agent.len() > AGENT_BYTES_MAX {
@@ -109,6 +113,12 @@ impl Options {
         };
         Err(Error::Invalid(refusal.to_owned()))
     }
+}
+
+/// The host of an address.
+pub(super) fn host(address: &str) -> &str {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 /// Leaves the token out.

@@ -22,6 +22,10 @@ pub struct Status {
     pub duplicates: u64,
     /// Heartbeats sent (P1.11).
     pub heartbeats: u64,
+    /// Access tokens that the session got while it went on.
+    pub renewals: u64,
+    /// Why the session got no other token, the last time that happened.
+    pub failed_renewal: Option<Error>,
     /// Why the connection was lost, or could not be made, the last time that happened.
     pub last_failure: Option<Error>,
     /// The last refusal of an ack that repeating cannot heal: a fault of the client or the gateway.
