@@ -2,6 +2,7 @@
 //! beyond what a value can know of itself, no I/O (the one exception, reading the clocks, is [`clock::Clock`]).
 
 pub mod access;
+pub mod attributes;
 pub mod audit;
 pub mod clock;
 pub mod close;

@@ -4,7 +4,6 @@
 pub mod json;
 pub mod login;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes};
@@ -17,6 +16,8 @@ use crate::model::id::{DeviceId, MessageId, TopicName};
 use crate::model::message::{DismissReason, Dismissed, Entry, Urgency};
 use crate::wire::body::{urgency_from_pb, urgency_to_pb};
 use crate::wire::{grpc, pb};
+
+pub use crate::model::attributes::check_attributes;
 
 /// The methods of the device service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,12 +85,6 @@ pub const ACK_RANGES_MAX: usize = 1024;
 pub const NACK_REASON_BYTES_MAX: usize = 256;
 /// Topics one subscribe may name.
 pub const TOPICS_PER_CALL_MAX: usize = 100;
-/// Attributes of a device, and bytes of their names and values.
-pub const ATTRIBUTES_MAX: usize = 16;
-/// Bytes of an attribute's name.
-pub const ATTRIBUTE_NAME_BYTES_MAX: usize = 64;
-/// Bytes of an attribute's value.
-pub const ATTRIBUTE_VALUE_BYTES_MAX: usize = 128;
 /// Messages one `Dismiss` may name.
 pub const DISMISSALS_PER_CALL_MAX: usize = 100;
 /// Bytes of the agent's name.
@@ -401,31 +396,6 @@ fn topics(names: Vec<String>) -> Result<Vec<TopicName>, Fault> {
         return Err(Fault::new(Code::InvalidOption, format!("topics: name 1 to {TOPICS_PER_CALL_MAX} in one call")));
     }
     names.iter().map(|name| TopicName::new(name).map_err(|why| invalid_name("topic", &why))).collect()
-}
-
-/// Refuses attributes of a device that conditions could not ask about.
-///
-/// # Errors
-/// [`Code::InvalidAttributes`] with words that say which.
-pub fn check_attributes(given: &BTreeMap<String, String>) -> Result<(), Fault> {
-    let refuse = |words: String| Err(Fault::new(Code::InvalidAttributes, words));
-    if given.len() > ATTRIBUTES_MAX {
-        return refuse(format!("attributes: a device has at most {ATTRIBUTES_MAX}"));
-    }
-    for (name, value) in given {
-        if name.len() > ATTRIBUTE_NAME_BYTES_MAX {
-            return refuse(format!("attributes: a name has over {ATTRIBUTE_NAME_BYTES_MAX} bytes"));
-        }
-        if let Err(why) = TopicName::new(name) {
-            return refuse(format!("attributes: the name {name:?}: {why}"));
-        }
-        if value.len() > ATTRIBUTE_VALUE_BYTES_MAX || value.chars().any(char::is_control) {
-            return refuse(format!(
-                "attributes: the value of {name} has over {ATTRIBUTE_VALUE_BYTES_MAX} bytes or a control character"
-            ));
-        }
-    }
-    Ok(())
 }
 
 fn dismiss(request: pb::DismissRequest) -> Result<Vec<MessageId>, Fault> {
