@@ -21,8 +21,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("audience", &["model"]),
     // Time zones: when quiet hours begin and end.
     ("zone", &["model"]),
-    // Posts signed requests to the webhooks of tenants.
-    ("hook", &["model", "tls"]),
+    // Posts signed requests to the webhooks of tenants, and asks business servers in the words of business.proto.
+    ("hook", &["model", "tls", "wire"]),
     ("wire", &["model", "pool"]),
     ("delivery", &["model", "zone"]),
     ("auth", &["model", "file"]),

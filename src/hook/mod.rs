@@ -1,11 +1,14 @@
-//! Posts JSON to the webhooks of tenants, signed after Standard Webhooks. It does not know what is in a body, and it tries
-//! once: who calls it decides what comes after a failure.
+//! Posts JSON to the webhooks of tenants, signed after Standard Webhooks, and asks business servers and identity providers
+//! ([`Asker`]). It does not know what is in a post's body, and it tries once: who calls it decides what comes after a failure.
 //!
 //! The client is hyper-util's, which is in the program already for gRPC: it keeps connections open between posts, and
 //! what it connects with is ours (`dial.rs`), so that TLS is the one of `tls`. It speaks HTTP/1.1: a webhook has one
 //! post under way, or a few, and every receiver understands it.
 
+mod ask;
 mod dial;
+mod grpc;
+mod login;
 mod place;
 mod secret;
 
@@ -26,6 +29,8 @@ use self::dial::Dialer;
 use crate::model::clock::Timestamp;
 use crate::tls::{self, Connector};
 
+pub use self::ask::{Asker, PAGE_BYTES_MAX, Page};
+pub use self::login::{BusinessServer, Found, LOGIN_BYTES_MAX, Question, Sealed};
 pub use self::place::{PLACE_BYTES_MAX, Place, PlaceError};
 pub use self::secret::{Secret, SecretError};
 
@@ -44,6 +49,15 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// Trusts the system's certificates and those of the file.
+    fn connector(&self, protocols: &[&[u8]]) -> Result<Connector, SetupError> {
+        let read = |path: &PathBuf| std::fs::read(path).map_err(|error| SetupError::Ca(path.clone(), error));
+        let more = self.ca.as_ref().map(read).transpose()?;
+        Ok(Connector::besides_system(more.as_deref(), protocols)?)
+    }
+}
+
 /// Why nothing can be posted at all.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
@@ -55,7 +69,7 @@ pub enum SetupError {
     Tls(#[from] tls::Error),
 }
 
-/// Why a post was not answered. Its words name no path and no secret.
+/// Why a post or a question was not answered. Its words name no path and no secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// No connection: no such host, nobody listens, the certificate is not trusted.
@@ -67,6 +81,18 @@ pub enum Error {
     /// The connection broke off, or what came is not HTTP.
     #[error("no answer: {0}")]
     Broken(String),
+    /// The answer is another status than success.
+    #[error("answered with status {0}")]
+    Status(u16),
+    /// The answer is a failure of gRPC.
+    #[error("answered with gRPC status {0}")]
+    Grpc(u32),
+    /// The answer goes on beyond what is read.
+    #[error("the answer has more than {0} bytes")]
+    TooLarge(usize),
+    /// The answer is not what was asked for.
+    #[error("the answer cannot be used: {0}")]
+    Unusable(String),
 }
 
 /// One request.
@@ -117,9 +143,7 @@ impl Poster {
     /// # Errors
     /// [`SetupError`] says what is wrong with the certificates.
     pub fn new(options: &Options) -> Result<Self, SetupError> {
-        let read = |path: &PathBuf| std::fs::read(path).map_err(|error| SetupError::Ca(path.clone(), error));
-        let more = options.ca.as_ref().map(read).transpose()?;
-        let tls = Connector::besides_system(more.as_deref(), &[b"http/1.1"])?;
+        let tls = options.connector(&[b"http/1.1"])?;
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_MAX)
@@ -141,10 +165,7 @@ impl Poster {
     }
 
     async fn ask(&self, post: Post<'_>) -> Result<Answer, Error> {
-        let response = self.client.request(request(post)).await.map_err(|error| {
-            let words = innermost(&error);
-            if error.is_connect() { Error::Unreachable(words) } else { Error::Broken(words) }
-        })?;
+        let response = self.client.request(request(post)).await.map_err(|error| explain(&error))?;
         let (status, retry_after) = (response.status().as_u16(), retry_after(response.headers()));
         Ok(Answer { status, body: beginning(response.into_body()).await?, retry_after })
     }
@@ -158,15 +179,26 @@ fn request(post: Post<'_>) -> Request<Full<Bytes>> {
     *request.uri_mut() = post.place.uri().clone();
     let headers = request.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("pushline/", env!("CARGO_PKG_VERSION"))));
+    headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+    seal(headers, post.id, seconds, &signature);
+    request
+}
+
+/// Adds the headers of Standard Webhooks.
+fn seal(headers: &mut HeaderMap, id: &str, seconds: u64, signature: &str) {
     headers.insert("webhook-timestamp", HeaderValue::from(seconds));
-    for (name, text) in [("webhook-id", post.id), ("webhook-signature", &signature)] {
+    for (name, text) in [("webhook-id", id), ("webhook-signature", signature)] {
         // Ids are ours and signatures are base64: both are printable ASCII.
         if let Ok(value) = HeaderValue::from_str(text) {
             headers.insert(name, value);
         }
     }
-    request
+}
+
+/// What a failed request is to its caller.
+fn explain(error: &hyper_util::client::legacy::Error) -> Error {
+    let words = innermost(error);
+    if error.is_connect() { Error::Unreachable(words) } else { Error::Broken(words) }
 }
 
 /// The beginning of a body. The rest of a longer one is not read: its connection is not used again.
@@ -199,6 +231,8 @@ fn innermost(error: &dyn std::error::Error) -> String {
     deepest.map_or_else(|| error.to_string(), ToString::to_string)
 }
 
+/// What requests say of who sends them.
+const AGENT: &str = concat!("pushline/", env!("CARGO_PKG_VERSION"));
 /// Most of an answer's body that is kept. A guess: an outcome is at most 256 bytes, and words of a fault are as long.
 pub const ANSWER_BYTES_MAX: usize = 4 * 1024;
 /// How long a connection is kept for the next post. Below the minute after which many servers close theirs.

@@ -29,6 +29,9 @@ pub enum PlaceError {
     /// `#...` at the end.
     #[error("it has a fragment (`#`), which is never sent; leave it out")]
     Fragment,
+    /// A gRPC server that is named otherwise than by host and port.
+    #[error("a gRPC server is named by host and port only: `grpc://HOST:PORT` or, with TLS, `grpcs://HOST:PORT`")]
+    Method,
 }
 
 impl Place {
@@ -57,6 +60,12 @@ impl Place {
             Some("http" | "https") => Ok(Self(uri)),
             _ => Err(PlaceError::Scheme),
         }
+    }
+
+    /// Whether what is sent there is encrypted.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.0.scheme() == Some(&http::uri::Scheme::HTTPS)
     }
 
     pub(super) const fn uri(&self) -> &Uri {
