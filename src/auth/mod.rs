@@ -2,7 +2,9 @@
 
 mod challenge;
 pub mod device_key;
+pub mod identity;
 mod key;
+pub mod key_set;
 mod secret;
 mod signing;
 mod token;
