@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::{self, ApiKey, Authority};
 use crate::config::Config;
-use crate::hook::Poster;
+use crate::hook::{Asker, Poster};
 use crate::metrics::Metrics;
 use crate::model::clock::Clock;
 use crate::model::fault::Fault;
@@ -110,12 +110,13 @@ impl Server {
             (address(&listener, config.listen.devices)?, address(&backend_listener, config.listen.backend)?);
         let admin = address(&admin_listener, config.listen.admin)?;
 
-        let poster = Poster::new(&hook_options(config))?;
+        let (poster, asker) = (Poster::new(&hook_options(config))?, Asker::new(&hook_options(config))?);
         make_private(&config.store.log_folder())?;
         let store = store::open::open(&store_options(config))?;
         let metrics = Arc::new(Metrics::new());
         let cores = Cores::start(cores(config), &metrics).map_err(Error::Cores)?;
-        let node = Arc::new(Node::new(node_options(config), clock, authority, store, metrics, &cores));
+        let node = Node::new(node_options(config), clock, authority, store, metrics, &cores);
+        let node = Arc::new(node.asking(asker));
         node.load().await?;
         let (stop_accepting, cut) = (CancellationToken::new(), CancellationToken::new());
         let stop_backend = CancellationToken::new();

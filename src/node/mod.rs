@@ -31,6 +31,7 @@ use tokio_util::task::TaskTracker;
 use crate::auth::{Authority, DEFAULT_TENANT};
 use crate::bus::{self, Bus};
 use crate::delivery::options::Options as DeliveryOptions;
+use crate::hook::Asker;
 use crate::metrics::Metrics;
 use crate::model::clock::Clock;
 use crate::model::fault::{Code, Fault};
@@ -38,6 +39,7 @@ use crate::model::id::{MessageId, Receiver, TenantId};
 use crate::model::quiet::QuietHours;
 use crate::model::rule::TopicRule;
 use crate::node::access::Credential;
+use crate::node::access::checks::{self, Checks};
 use crate::node::access::state::Access;
 use crate::node::bell::Bell;
 use crate::node::cores::Cores;
@@ -96,6 +98,8 @@ pub struct Node {
     authority: Authority,
     /// Tenants, keys, and what else is asked at every request.
     access: Arc<Access>,
+    /// Who is asked about credentials; `None`: nobody.
+    checks: Option<Checks>,
     store: Arc<dyn Store>,
     bus: Arc<dyn Bus>,
     hub: Arc<Hub>,
@@ -148,6 +152,7 @@ impl Node {
             group_topics: options.group_topics,
             authority,
             access,
+            checks: None,
             store,
             bus,
             hub,
@@ -164,6 +169,14 @@ impl Node {
             ended: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }
+    }
+
+    /// Has credentials checked by those whom `asker` asks. Without, no login that depends on others succeeds.
+    #[must_use]
+    pub fn asking(mut self, asker: Asker) -> Self {
+        let (tasks, drained) = (self.tasks.clone(), self.drained.clone());
+        self.checks = Some(Checks::new(asker, checks::Options::default(), self.clock, tasks, drained));
+        self
     }
 
     /// The clocks that everything here goes by.
