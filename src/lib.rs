@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod model;
 pub mod node;
 pub mod pool;
+pub mod rate;
 pub mod rpc;
 pub mod server;
 pub mod store;

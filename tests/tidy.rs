@@ -16,6 +16,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("file", &[]),
     ("metrics", &["model"]),
+    // Token buckets: how much may come in how much time.
+    ("rate", &["model"]),
     ("pool", &["metrics"]),
     // Who follows what and is like what, as bitmaps: conditions are evaluated on it.
     ("audience", &["model"]),
@@ -29,7 +31,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("tls", &["model", "file", "pool"]),
     ("store", &["model", "audience"]),
     ("bus", &["model"]),
-    ("node", &["model", "metrics", "delivery", "store", "bus", "auth", "pool", "audience", "zone", "hook"]),
+    ("node", &["model", "metrics", "delivery", "store", "bus", "auth", "pool", "audience", "zone", "hook", "rate"]),
     ("transport", &["model", "metrics", "wire", "delivery::*Options", "node", "tls", "auth", "pool"]),
     ("rpc", &["model", "metrics", "wire", "node", "auth", "tls", "pool", "zone"]),
     ("client", &["model", "wire", "delivery::heartbeat", "tls"]),
@@ -51,6 +53,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "rpc",
             "client",
             "hook",
+            "rate",
         ],
     ),
     (
@@ -71,6 +74,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "client",
             "pool",
             "hook",
+            "rate",
             "config",
         ],
     ),

@@ -54,6 +54,43 @@ pub struct Rate {
     pub burst: NonZeroU32,
 }
 
+impl Rate {
+    /// Reads what [`Rate`] is shown as: `10/s`, `600/min burst 100`, `5/30s`. Without a burst it is the count. `None` when it
+    /// is not of this form.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (pace, burst) = match text.split_once(" burst ") {
+            Some((pace, burst)) => (pace, Some(burst)),
+            None => (text, None),
+        };
+        let (count, span) = pace.split_once('/')?;
+        let count = count.parse().ok()?;
+        let burst = burst.map_or(Some(count), |burst| burst.parse().ok())?;
+        let digits = span.len() - span.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let (times, unit) = span.split_at(digits);
+        let times = if times.is_empty() { 1 } else { times.parse().ok()? };
+        let (_, seconds) = UNITS.into_iter().find(|(word, _)| *word == unit)?;
+        let per_seconds = NonZeroU32::new(seconds.checked_mul(times)?)?;
+        Some(Self { count, per_seconds, burst })
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.per_seconds.get();
+        let (unit, each) = UNITS.into_iter().find(|(_, each)| seconds.is_multiple_of(*each)).unwrap_or(("s", 1));
+        write!(f, "{}/", self.count)?;
+        if seconds > each {
+            write!(f, "{}", seconds / each)?;
+        }
+        f.write_str(unit)?;
+        if self.burst == self.count { Ok(()) } else { write!(f, " burst {}", self.burst) }
+    }
+}
+
+/// What a rate is told by, in seconds; largest first.
+const UNITS: [(&str, u32); 4] = [("day", 86_400), ("h", 3_600), ("min", 60), ("s", 1)];
+
 /// How devices log in.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -102,4 +139,46 @@ pub struct JwtLogin {
     pub attributes: BTreeMap<String, String>,
     pub groups_claim: String,
     pub leeway_seconds: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Rate;
+
+    #[test]
+    fn rates_are_shown_as_they_are_written() {
+        for text in ["10/s", "600/min", "600/min burst 100", "5/30s", "1/2h burst 3", "7/day", "3/90s"] {
+            assert_eq!(Rate::parse(text).expect(text).to_string(), text);
+        }
+        for (given, shown) in
+            [("10/1s", "10/s"), ("10/60s burst 10", "10/min"), ("1/24h", "1/day"), ("1/120min", "1/2h")]
+        {
+            assert_eq!(Rate::parse(given).expect(given).to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn what_is_no_rate_is_not_read() {
+        for text in [
+            "",
+            "10",
+            "/s",
+            "0/s",
+            "10/",
+            "10/0s",
+            "-1/s",
+            "10/week",
+            "10 / s",
+            "10/s burst",
+            "10/s burst 0",
+            "10/s burst x",
+            "10/99999999999s",
+            "10/99999day",
+            "4294967296/s",
+            "10/s burst 1 burst 2",
+            "10/1.5s",
+        ] {
+            assert_eq!(Rate::parse(text), None, "{text:?}");
+        }
+    }
 }
