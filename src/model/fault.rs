@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 macro_rules! codes {
     ($(#[doc = $doc:literal] $variant:ident = $errno:literal, $name:literal, $grpc:ident, $http:literal;)*) => {
@@ -164,6 +165,21 @@ codes! {
     LoginUnavailable = 504, "login_unavailable", Unavailable, 503;
 }
 
+impl Code {
+    /// After how long trying again makes sense, for what passes by itself. Guesses: a full queue empties in one flush, a
+    /// drained gateway is replaced in seconds, a full log waits for a device.
+    #[must_use]
+    pub const fn retry_after(self) -> Option<Duration> {
+        match (self, self.http()) {
+            (Self::StoreBusy, _) => Some(Duration::from_secs(1)),
+            (Self::Draining, _) => Some(Duration::from_secs(5)),
+            (Self::LogFull, _) => Some(Duration::from_secs(60)),
+            (_, 429 | 503) => Some(Duration::from_secs(10)),
+            _ => None,
+        }
+    }
+}
+
 /// gRPC status codes that the gateway answers with (numbers of the gRPC specification).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are the specification's")]
@@ -188,12 +204,40 @@ pub struct Fault {
     pub code: Code,
     /// What exactly, and what to do. Never holds payloads or secrets.
     pub words: Cow<'static, str>,
+    /// When trying again makes sense, if more is known of it than the code tells.
+    pub retry_after: Option<Duration>,
 }
 
 impl Fault {
     /// A fault with words of its own.
     pub fn new(code: Code, words: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, words: words.into() }
+        Self { code, words: words.into(), retry_after: None }
+    }
+
+    /// The same, with word of when trying again makes sense.
+    #[must_use]
+    pub const fn with_retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// When trying again makes sense, by what is known or else by the code; `None` when it does not pass by itself.
+    #[must_use]
+    pub fn wait(&self) -> Option<Duration> {
+        self.retry_after.or_else(|| self.code.retry_after())
+    }
+
+    /// The same in whole seconds, as `Retry-After` counts (RFC 9110, section 10.2.3): at least one, so that nobody comes at
+    /// once, and rounded up, so that nobody comes too early.
+    #[must_use]
+    pub fn wait_seconds(&self) -> Option<u64> {
+        self.wait().map(|wait| u64::try_from(wait.as_nanos().div_ceil(1_000_000_000)).unwrap_or(u64::MAX).max(1))
+    }
+
+    /// The same in milliseconds, rounded up.
+    #[must_use]
+    pub fn wait_millis(&self) -> Option<u64> {
+        self.wait().map(|wait| u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX).max(1))
     }
 }
 
@@ -207,7 +251,20 @@ impl std::error::Error for Fault {}
 
 #[cfg(test)]
 mod tests {
-    use super::Code;
+    use std::time::Duration;
+
+    use super::{Code, Fault};
+
+    #[test]
+    fn the_wait_is_what_is_known_or_what_the_code_tells() {
+        let waits = |fault: Fault| (fault.wait_seconds(), fault.wait_millis());
+        assert_eq!(waits(Fault::new(Code::Malformed, "")), (None, None));
+        assert_eq!(waits(Fault::new(Code::LogFull, "")), (Some(60), Some(60_000)));
+        let told = |micros| Fault::new(Code::RateLimited, "").with_retry_after(Duration::from_micros(micros));
+        for (micros, seconds, millis) in [(0, 1, 1), (900, 1, 1), (1_000_000, 1, 1_000), (1_000_001, 2, 1_001)] {
+            assert_eq!(waits(told(micros)), (Some(seconds), Some(millis)), "{micros}");
+        }
+    }
 
     #[test]
     fn numbers_and_words_are_unique_and_ordered() {

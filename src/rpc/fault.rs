@@ -14,16 +14,22 @@ use crate::wire::pb;
 pub(super) const CODE_TRAILER: &str = "pushline-code";
 /// Trailer with the stable number of a fault.
 pub(super) const ERRNO_TRAILER: &str = "pushline-errno";
+/// Trailer with the milliseconds that a client that tries again by itself waits (gRFC A6).
+const PUSHBACK_TRAILER: &str = "grpc-retry-pushback-ms";
 
 /// The fault as a gRPC status with its two trailers.
 pub(super) fn to_status(fault: &Fault) -> tonic::Status {
-    let mut trailers = HeaderMap::with_capacity(3);
+    let mut trailers = HeaderMap::with_capacity(5);
     if fault.code == Code::UnsupportedEncoding {
         // gRPC's document on compression: this refusal tells what is taken.
         trailers.insert("grpc-accept-encoding", HeaderValue::from_static("identity"));
     }
     trailers.insert(CODE_TRAILER, HeaderValue::from_static(fault.code.name()));
     trailers.insert(ERRNO_TRAILER, HeaderValue::from(fault.code.errno()));
+    if let (Some(seconds), Some(millis)) = (fault.wait_seconds(), fault.wait_millis()) {
+        trailers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        trailers.insert(PUSHBACK_TRAILER, HeaderValue::from(millis));
+    }
     let code = tonic::Code::from_i32(fault.code.grpc() as i32);
     tonic::Status::with_metadata(code, fault.words.as_ref(), MetadataMap::from_headers(trailers))
 }
@@ -59,23 +65,28 @@ pub(super) fn to_item(fault: &Fault) -> pb::PushError {
         code: fault.code.name().to_owned(),
         errno: fault.code.errno(),
         message: fault.words.to_string(),
+        retry_after_ms: fault.wait_millis().unwrap_or(0),
     }
 }
 
 /// The fault as JSON.
 pub(super) fn to_json(fault: &Fault) -> serde_json::Value {
-    json!({
+    let mut value = json!({
         "code": fault.code.http(),
         "errno": fault.code.errno(),
         "error": fault.code.name(),
         "message": fault.words,
-    })
+    });
+    if let Some(millis) = fault.wait_millis() {
+        value["retry_after_ms"] = millis.into();
+    }
+    value
 }
 
 /// The fault as an HTTP answer.
 pub(super) fn to_response(fault: &Fault) -> Response {
     let status = StatusCode::from_u16(fault.code.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    respond(fault.code, status, &to_json(fault))
+    respond(fault, status, &to_json(fault))
 }
 
 /// The fault as the answer to a probe, to which any fault means "not now".
@@ -83,13 +94,13 @@ pub(super) fn to_unready(fault: &Fault) -> Response {
     let mut body = to_json(fault);
     body["code"] = StatusCode::SERVICE_UNAVAILABLE.as_u16().into();
     body["ready"] = false.into();
-    respond(fault.code, StatusCode::SERVICE_UNAVAILABLE, &body)
+    respond(fault, StatusCode::SERVICE_UNAVAILABLE, &body)
 }
 
-fn respond(code: Code, status: StatusCode, body: &serde_json::Value) -> Response {
+fn respond(fault: &Fault, status: StatusCode, body: &serde_json::Value) -> Response {
     let json = HeaderValue::from_static("application/json");
     let mut response = (status, [(CONTENT_TYPE, json)], body.to_string()).into_response();
-    if let Some(seconds) = retry_after(code) {
+    if let Some(seconds) = fault.wait_seconds() {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     if status == StatusCode::UNAUTHORIZED {
@@ -98,19 +109,10 @@ fn respond(code: Code, status: StatusCode, body: &serde_json::Value) -> Response
     response
 }
 
-/// Seconds after which trying again makes sense, for faults that pass by themselves. Guesses: a full queue empties in
-/// one flush, a drained gateway is replaced in seconds, a full log waits for a device.
-fn retry_after(code: Code) -> Option<u32> {
-    match code {
-        Code::StoreBusy => Some(1),
-        Code::Draining => Some(5),
-        Code::LogFull => Some(60),
-        other => matches!(other.http(), 429 | 503).then_some(10),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 
     use super::{CODE_TRAILER, ERRNO_TRAILER, complete, to_item, to_json, to_response, to_status};
@@ -140,9 +142,25 @@ mod tests {
 
             let response = to_response(&fault);
             assert_eq!(response.status(), code.http());
-            assert_eq!(response.headers().contains_key(RETRY_AFTER), matches!(code.http(), 429 | 503), "{code:?}");
+            let passes = matches!(code.http(), 429 | 503);
+            assert_eq!(response.headers().contains_key(RETRY_AFTER), passes, "{code:?}");
+            assert_eq!((json["retry_after_ms"].is_u64(), item.retry_after_ms > 0), (passes, passes), "{code:?}");
+            for trailer in ["retry-after", "grpc-retry-pushback-ms"] {
+                assert_eq!(trailers.contains_key(trailer), passes, "{code:?}");
+            }
             assert_eq!(response.headers().contains_key(WWW_AUTHENTICATE), code.http() == 401, "{code:?}");
         }
+    }
+
+    #[test]
+    fn the_wait_that_is_known_is_told() {
+        let fault = Fault::new(Code::RateLimited, "slower").with_retry_after(Duration::from_millis(1_200));
+        let status = to_status(&fault);
+        let trailer = |name| status.metadata().get(name).and_then(|value| value.to_str().ok());
+        assert_eq!((trailer("retry-after"), trailer("grpc-retry-pushback-ms")), (Some("2"), Some("1200")));
+        assert_eq!(to_response(&fault).headers()[RETRY_AFTER], "2");
+        assert_eq!(to_json(&fault)["retry_after_ms"], 1_200);
+        assert_eq!(to_item(&fault).retry_after_ms, 1_200);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod incoming;
 mod link;
 mod logins;
 mod meter;
+mod retry;
 
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;

@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use crate::model::fault::{Code, Fault};
 use crate::model::frame::Answer;
 use crate::transport::native::incoming::Form;
+use crate::transport::native::retry;
 use crate::wire::device::{self, json};
 use crate::wire::grpc;
 
@@ -34,7 +35,9 @@ impl Reply {
             Form::Grpc => Self::Refusal(status(fault)),
             Form::Json => {
                 let status = StatusCode::from_u16(fault.code.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-                Self::Whole(document(status), json::fault(fault))
+                let mut head = document(status);
+                head.headers_mut().extend(retry::headers(fault));
+                Self::Whole(head, json::fault(fault))
             }
         }
     }
@@ -60,6 +63,7 @@ fn status(fault: &Fault) -> Box<Response<()>> {
     }
     let headers = refusal.headers_mut();
     headers.extend(trailers(fault.code.grpc() as u16));
+    headers.extend(retry::headers(fault));
     if fault.code == Code::UnsupportedEncoding {
         // gRPC's document on compression: this refusal tells what is taken.
         headers.insert("grpc-accept-encoding", HeaderValue::from_static("identity"));
