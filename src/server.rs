@@ -344,6 +344,7 @@ fn node_options(config: &Config) -> node::Options {
             pause_first: config.webhook.retry_pause_first,
             pause_max: config.webhook.retry_pause_max,
         },
+        rates: config.rate.options(),
         presence: node::presence::Options {
             debounce: config.presence.debounce,
             idle_after: config.presence.idle_after,
@@ -398,6 +399,7 @@ mod tests {
         assert_eq!(node.presence, node::presence::Options::default());
         assert_eq!(node.group_topics, node::Options::default().group_topics);
         assert_eq!(node.dispatch, node::dispatch::Options::default());
+        assert_eq!(node.rates, node::Options::default().rates);
         assert_eq!(hook_options(&config), hook::Options::default());
         assert_eq!(node.event_streams_max, node::Options::default().event_streams_max);
         let defaults = node::Options::default();

@@ -12,6 +12,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::auth::ApiKey;
 use crate::model::rule::TopicRule;
+use crate::model::tenant::Rate;
 
 /// A value as it was given, before anybody knows what it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -204,6 +205,26 @@ impl Kind for Span {
     }
 }
 
+/// How much in how much time, or as much as comes.
+pub(super) struct OptionalRate;
+
+impl Kind for OptionalRate {
+    type Value = Option<Rate>;
+    const EXPECTED: &'static str = "a rate such as 10/s, 600/min or 10/s burst 50, or off";
+
+    fn read(raw: &Raw) -> Result<Option<Rate>, Expected> {
+        match raw {
+            Raw::Text(text) if text == "off" => Ok(None),
+            Raw::Text(text) => Rate::parse(text).map(Some).ok_or(Self::EXPECTED.into()),
+            _ => Err(Self::EXPECTED.into()),
+        }
+    }
+
+    fn write(value: &Option<Rate>) -> Json {
+        Json::String(value.map_or_else(|| "off".to_owned(), |rate| rate.to_string()))
+    }
+}
+
 /// Several words.
 pub(super) struct Words;
 
@@ -323,7 +344,7 @@ impl Kind for LogFormat {
 mod tests {
     use std::time::Duration;
 
-    use super::{Address, Count, Filter, Keys, Kind, OptionalFile, Raw, Rule, Size, Span, Switch, Words};
+    use super::{Address, Count, Filter, Keys, Kind, OptionalFile, OptionalRate, Raw, Rule, Size, Span, Switch, Words};
 
     fn text(text: &str) -> Raw {
         Raw::Text(text.to_owned())
@@ -363,6 +384,18 @@ mod tests {
         assert!(Words::read(&Raw::Other("table")).is_err());
         assert!(Filter::read(&text("info,=nonsense=")).is_err());
         assert!(Filter::read(&text("info,pushline::store=debug")).is_ok());
+    }
+
+    #[test]
+    fn a_rate_is_read_as_it_is_written() {
+        for given in ["off", "10/s", "600/min burst 50"] {
+            let rate = OptionalRate::read(&text(given)).unwrap();
+            assert_eq!(rate.is_none(), given == "off");
+            assert_eq!(OptionalRate::write(&rate), given);
+        }
+        for bad in [text(""), text("10"), text("0/s"), Raw::Number("10".into()), Raw::Boolean(false)] {
+            assert!(OptionalRate::read(&bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

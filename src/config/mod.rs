@@ -16,7 +16,7 @@ use table::{OPTIONS, Row, SECTIONS, Unfit};
 pub use describe::Description;
 pub use kind::Format;
 pub use layer::{Origin, Override};
-pub use table::{Auth, Backend, Config, Drain, Limits, Listen, Log, Message, Runtime, Session, Store, Tls};
+pub use table::{Auth, Backend, Config, Drain, Limits, Listen, Log, Message, Rates, Runtime, Session, Store, Tls};
 
 /// The options in force, and where each came from.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,11 +9,12 @@ use serde_json::Value as Json;
 
 use crate::auth::ApiKey;
 use crate::config::kind::{
-    Address, Count, Expected, Filter, Folder, Format, Keys, Kind, LogFormat, OptionalFile, Raw, Rule, Size, Span,
-    Switch, Words,
+    Address, Count, Expected, Filter, Folder, Format, Keys, Kind, LogFormat, OptionalFile, OptionalRate, Raw, Rule,
+    Size, Span, Switch, Words,
 };
 use crate::model::rule::TopicRule;
-use crate::store;
+use crate::model::tenant::Rate;
+use crate::{rate, store};
 
 /// One option of [`OPTIONS`].
 pub(super) struct Row {
@@ -274,6 +275,22 @@ options! {
         request_bytes_max: usize as Size = "64KiB" in "1KiB"..="4MiB";
     }
 
+    /// What may come how fast; faster is refused with `rate_limited`. A tenant can have rates of its own.
+    rate: Rates {
+        /// Calls of one API key; a stream is one call.
+        calls_per_key: Option<Rate> as OptionalRate = "off";
+        /// Pushes of one tenant.
+        pushes_per_tenant: Option<Rate> as OptionalRate = "off";
+        /// Requests of one user, of all devices together. Acks are free.
+        requests_per_user: Option<Rate> as OptionalRate = "200/s burst 2000";
+        /// Requests of one device. Acks are free.
+        requests_per_device: Option<Rate> as OptionalRate = "50/s burst 500";
+        /// Tries to log in as one user, or on one device.
+        logins_per_user: Option<Rate> as OptionalRate = "10/min burst 20";
+        /// Tries to log in from one address (IPv6: from one network of /64), for whichever tenant.
+        logins_per_address: Option<Rate> as OptionalRate = "600/min";
+    }
+
     /// What backends may take. One push's bounds stand under `message`.
     backend: Backend {
         /// Connections of backends in all. Full: a new one is closed at once.
@@ -374,6 +391,21 @@ impl Store {
     #[must_use]
     pub fn log_folder(&self) -> PathBuf {
         self.data.join("store")
+    }
+}
+
+impl Rates {
+    /// As the node obeys them.
+    #[must_use]
+    pub fn options(&self) -> rate::Options {
+        rate::Options {
+            calls_per_key: self.calls_per_key,
+            pushes_per_tenant: self.pushes_per_tenant,
+            requests_per_user: self.requests_per_user,
+            requests_per_device: self.requests_per_device,
+            logins_per_user: self.logins_per_user,
+            logins_per_address: self.logins_per_address,
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 mod histogram;
 mod memory;
 mod number;
+mod rate;
 
 use std::fmt;
 
@@ -18,6 +19,7 @@ pub use self::histogram::Histogram;
 use self::memory::MemoryNumbers;
 pub use self::memory::TierUse;
 pub use self::number::{Counter, Gauge};
+pub use self::rate::Limited;
 use crate::model::close::CloseReason;
 use crate::model::fault::Code;
 use crate::model::frame::ResumeOutcome;
@@ -66,6 +68,8 @@ pub struct Metrics {
     pub sent_bytes: Counter,
     /// By position in [`Code::ALL`].
     refused: Vec<Counter>,
+    /// By position in [`Limited::ALL`].
+    limited: Vec<Counter>,
     /// By [`ResumeOutcome`]: new, resumed, gap.
     opened: [Counter; 3],
     /// By position in [`CloseReason::ALL`]; the last is for devices that left by themselves.
@@ -167,6 +171,7 @@ impl Metrics {
             received_bytes: names.bytes("received", "Bytes received from devices"),
             sent_bytes: names.bytes("sent", "Bytes sent to devices"),
             refused: names.counters("pushes_refused", "Pushes refused, by code", "code", codes()),
+            limited: names.counters("rate_limited", "What came too fast, by what it was", "what", Limited::words()),
             opened: [opened[0].clone(), opened[1].clone(), opened[2].clone()],
             closed: names.counters("sessions_closed", "Sessions closed, by reason", "reason", closes),
             handshakes_failed: names.counters(
@@ -196,6 +201,11 @@ impl Metrics {
     /// A push was refused.
     pub fn push_refused(&self, code: Code) {
         self.refused[code as usize].increment();
+    }
+
+    /// Something came too fast and was refused.
+    pub fn limited(&self, what: Limited) {
+        self.limited[what as usize].increment();
     }
 
     /// A session opened.
@@ -343,7 +353,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::time::Duration;
 
-    use super::{HandshakeFailure, Metrics, TierUse};
+    use super::{HandshakeFailure, Limited, Metrics, TierUse};
     use crate::model::close::CloseReason;
     use crate::model::fault::Code;
     use crate::model::frame::ResumeOutcome;
@@ -460,6 +470,9 @@ mod tests {
         for (times, reason) in (1..).zip(CloseReason::ALL) {
             (0..times).for_each(|_| metrics.session_closed(Some(reason)));
         }
+        for (times, what) in (1..).zip(Limited::ALL) {
+            (0..times).for_each(|_| metrics.limited(what));
+        }
         let samples = parse(&metrics.render());
         for (times, code) in (1..).zip(Code::ALL) {
             let (refused, failed) = ("pushline_pushes_refused_total{code", "pushline_handshakes_failed_total{reason");
@@ -470,6 +483,9 @@ mod tests {
         for (times, reason) in (1..).zip(CloseReason::ALL) {
             let name = format!("pushline_sessions_closed_total{{reason=\"{}\"}}", reason.name());
             assert_eq!(samples[&name], f64::from(times), "{reason:?}");
+        }
+        for (times, word) in (1..).zip(Limited::words()) {
+            assert_eq!(samples[&format!("pushline_rate_limited_total{{what=\"{word}\"}}")], f64::from(times), "{word}");
         }
     }
 }

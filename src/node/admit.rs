@@ -101,7 +101,8 @@ impl Node {
         let claims = self.authority.verify(&open.token, self.clock.now().wall)?;
         let life = Life { issued_at: claims.issued_at, expires_at: claims.expires_at };
         let handshake = Handshake::check(open, claims.receiver.clone(), life, &self.delivery)?;
-        let mut seat = self.hub.sit(claims.receiver.clone(), &place.core).await?;
+        let bounds = self.bounds_of(&claims.receiver);
+        let mut seat = self.hub.sit(claims.receiver.clone(), &place.core, bounds).await?;
         let mut presence = self.absent(claims.receiver.clone());
         let known = self.cursors(&mut presence, &mut seat).await?;
         if !open.attributes.is_empty() {

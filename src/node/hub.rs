@@ -53,6 +53,15 @@ pub(crate) struct Hub {
     user_connections_max: u32,
 }
 
+/// How many connections a tenant and each of its users may have; `None`: what the hub was made with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    /// Devices of the tenant connected at once. The hub itself has no such bound.
+    pub(crate) of_tenant: Option<u64>,
+    /// Devices of one user connected at once.
+    pub(crate) of_user: Option<u32>,
+}
+
 /// A connection's hold on its place; given up by dropping it.
 pub(crate) struct Seat {
     hub: Arc<Hub>,
@@ -77,10 +86,15 @@ impl Hub {
     /// Takes the place of a device. An older connection of the device is told to end, and has ended (or had its time)
     /// when this returns: so what it acked is written before the newer session reads its cursors. The connection lives on
     /// `core`.
-    pub(crate) async fn sit(self: &Arc<Self>, receiver: Receiver, core: &Arc<Core>) -> Result<Seat, Fault> {
+    pub(crate) async fn sit(
+        self: &Arc<Self>,
+        receiver: Receiver,
+        core: &Arc<Core>,
+        bounds: Bounds,
+    ) -> Result<Seat, Fault> {
         let mailbox = Arc::new(Mailbox::new(self.next_id.fetch_add(1, Ordering::Relaxed)));
         let place = Arc::new(Place::new(mailbox, Arc::clone(core)));
-        let older = self.claim(&receiver, &place)?;
+        let older = self.claim(&receiver, &place, bounds)?;
         let seat = Seat { hub: Arc::clone(self), receiver, place, following: Vec::new() };
         if let Some(older) = older {
             older.mailbox.order(Item::Close(CloseReason::TakenOver));
@@ -91,7 +105,7 @@ impl Hub {
         Ok(seat)
     }
 
-    fn claim(&self, receiver: &Receiver, place: &Arc<Place>) -> Result<Option<Arc<Place>>, Fault> {
+    fn claim(&self, receiver: &Receiver, place: &Arc<Place>, bounds: Bounds) -> Result<Option<Arc<Place>>, Fault> {
         let mut seats = self.seats();
         if seats.draining {
             return Err(Fault::new(Code::Draining, DRAINING));
@@ -103,8 +117,13 @@ impl Hub {
             let words = format!("this node holds {} connections, its limit; try again later", self.connections_max);
             return Err(Fault::new(Code::TooManyConnections, words));
         }
+        let of_tenant = seats.connected_of(&receiver.tenant);
+        if bounds.of_tenant.is_some_and(|most| of_tenant as u64 >= most) {
+            let words = format!("the tenant has {of_tenant} devices connected, its limit; try again later");
+            return Err(Fault::new(Code::TenantQuota, words));
+        }
         let of_user = seats.of_user(&receiver.tenant, &receiver.user).len();
-        if of_user >= self.user_connections_max as usize {
+        if of_user >= bounds.of_user.unwrap_or(self.user_connections_max) as usize {
             let words = format!("the user has {of_user} devices connected, the limit; close one of them");
             return Err(Fault::new(Code::TooManyUserConnections, words));
         }

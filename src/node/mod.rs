@@ -17,6 +17,7 @@ mod mailbox;
 pub mod people;
 pub mod presence;
 pub mod push;
+mod rates;
 mod sessions;
 pub mod timeline;
 pub mod upkeep;
@@ -47,6 +48,8 @@ use crate::node::dispatch::Desk;
 use crate::node::hub::Hub;
 use crate::node::journal::Streams;
 use crate::node::presence::Board;
+use crate::node::rates::Rates;
+use crate::rate;
 use crate::store::{self, Store};
 use crate::zone::Hours;
 
@@ -71,6 +74,8 @@ pub struct Options {
     pub event_streams_max: usize,
     /// About posting to webhooks.
     pub dispatch: dispatch::Options,
+    /// About what may come how fast.
+    pub rates: rate::Options,
 }
 
 impl Default for Options {
@@ -84,6 +89,7 @@ impl Default for Options {
             presence: presence::Options::default(),
             event_streams_max: 64,
             dispatch: dispatch::Options::default(),
+            rates: rate::Options::default(),
         }
     }
 }
@@ -113,6 +119,8 @@ pub struct Node {
     /// How webhooks are doing.
     desk: Arc<Desk>,
     dispatch: dispatch::Options,
+    /// What came how fast.
+    rates: Rates,
     metrics: Arc<Metrics>,
     /// Wakes the upkeep.
     alarm: alarm::Alarm,
@@ -161,6 +169,7 @@ impl Node {
             event_streams_max: options.event_streams_max,
             desk: Arc::default(),
             dispatch: options.dispatch,
+            rates: Rates::new(options.rates),
             board: Arc::new(Board::new(options.presence, clock)),
             metrics,
             alarm: alarm::Alarm::new(),

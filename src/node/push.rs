@@ -100,6 +100,9 @@ impl Node {
             return Pushing(State::Done(Some(Err(self.refused(Fault::new(Code::Draining, words))))));
         }
         let now = self.clock.now();
+        if let Err(fault) = self.admit_push(tenant, now.moment) {
+            return Pushing(State::Done(Some(Err(self.refused(fault)))));
+        }
         let id = MessageId::new(now.wall.as_millis(), std::array::from_fn(|_| fastrand::u8(..)));
         let (log, device) = match draft.target {
             Target::User(user) | Target::AnyOfUser(user) => (LogId::Inbox(tenant.clone(), user), None),
@@ -107,7 +110,7 @@ impl Node {
             Target::Topic(topic) => (LogId::Topic(tenant.clone(), topic), None),
             Target::Condition(_) => (LogId::Broadcast(tenant.clone()), None),
         };
-        let ttl = draft.ttl.unwrap_or(self.limits.ttl_default).min(self.limits.ttl_max);
+        let ttl = draft.ttl.unwrap_or(self.limits.ttl_default).min(self.ttl_max(tenant));
         let online = draft.durability == Durability::None || ttl.is_zero();
         let begins = draft.wishes.send_at.unwrap_or(now.wall);
         let entry = Entry {

@@ -36,7 +36,7 @@ impl Rights for Operator {
 }
 
 impl Rights for Caller {
-    /// The one place where a backend's credentials and the scope of the method are checked.
+    /// The one place where a backend's credentials, the scope of the method and the rate of its calls are checked.
     fn of(node: &Node, parts: &Parts) -> Result<Self, Fault> {
         let certificate = parts.extensions.get::<Certificate>();
         let credential = match (bearer(parts)?, certificate) {
@@ -46,6 +46,8 @@ impl Rights for Caller {
         };
         let caller = node.caller(credential)?;
         let path = parts.extensions.get::<MatchedPath>();
+        // Those that lack the scope count too.
+        node.admit_call(&caller, path.map_or("", MatchedPath::as_str))?;
         let needed = path.and_then(|path| methods::scope(&parts.method, path.as_str()));
         // A path that is served and not in the table must not be open to everybody.
         let forgotten = || Fault::new(Code::Internal, "nobody said what this method needs");

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Config, OPTIONS, Raw, SECTIONS, Unfit};
-use crate::store;
+use crate::{rate, store};
 
 #[test]
 fn every_constant_is_valid_and_within_its_bounds() {
@@ -47,6 +47,7 @@ fn bounds_are_kept() {
 #[test]
 fn defaults_are_those_of_the_rooms_that_obey_them() {
     assert_eq!(Config::default().store.limits(), store::Limits::default());
+    assert_eq!(Config::default().rate.options(), rate::Options::default());
 }
 
 #[test]

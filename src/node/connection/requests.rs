@@ -33,6 +33,11 @@ pub(super) enum Written {
 impl<L: Link> Connection<L> {
     pub(super) fn request(&mut self, now: Now, ticket: Ticket, request: Request) {
         self.presence.stir(now.moment);
+        // Acks are free: they are what the gateway wants, and the window bounds them.
+        let free = matches!(request, Request::Ack(_)) || self.session.over();
+        if !free && let Err(fault) = self.node.admit_request(self.seat.receiver(), now.moment) {
+            return self.link.answer(ticket, Err(fault));
+        }
         match request {
             _ if self.session.over() => self.link.answer(ticket, Err(ended())),
             Request::Ack(ack) => self.feed(now, Input::Ack(ticket, ack)),

@@ -48,6 +48,8 @@ pub(super) struct Seats {
 struct Guests {
     /// Devices of each user, by name. A list: nearly every user has one or two.
     users: BTreeMap<UserId, Vec<(DeviceId, Arc<Place>)>>,
+    /// How many that are.
+    connected: usize,
     /// Numbers of those that are online.
     online: DeviceSet,
 }
@@ -63,6 +65,11 @@ impl Seats {
     pub(super) fn of_user(&self, tenant: &TenantId, user: &UserId) -> &[(DeviceId, Arc<Place>)] {
         let guests = self.tenants.get(tenant);
         guests.and_then(|guests| guests.users.get(user)).map_or(&[], Vec::as_slice)
+    }
+
+    /// How many devices a tenant has here.
+    pub(super) fn connected_of(&self, tenant: &TenantId) -> usize {
+        self.tenants.get(tenant).map_or(0, |guests| guests.connected)
     }
 
     /// Gives a device another place; `None` when it has none. The older one is not online any more.
@@ -81,6 +88,7 @@ impl Seats {
         let of_user = guests.users.entry(receiver.user.clone()).or_insert_with(|| Vec::with_capacity(1));
         let at = of_user.partition_point(|(device, _)| *device < receiver.device);
         of_user.insert(at, (receiver.device.clone(), Arc::clone(place)));
+        guests.connected += 1;
         self.connected += 1;
     }
 
@@ -101,6 +109,7 @@ impl Seats {
         let own = |(_, taken): &(DeviceId, Arc<Place>)| Arc::ptr_eq(taken, place);
         let Some(at) = of_user.iter().position(own) else { return };
         of_user.remove(at);
+        guests.connected -= 1;
         place.number().map(|number| guests.online.remove(number));
         if of_user.is_empty() {
             guests.users.remove(&receiver.user);
