@@ -4,6 +4,7 @@
 //! streams. A backend enqueues a push with one call and learns what became of it. Programs that receive pushes use
 //! [`client`]; everything else here serves the `pushline` binary. ARCHITECTURE.md draws the rooms.
 
+pub mod assign;
 pub mod audience;
 pub mod auth;
 pub mod bus;

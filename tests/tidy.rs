@@ -21,6 +21,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("pool", &["metrics"]),
     // Who follows what and is like what, as bitmaps: conditions are evaluated on it.
     ("audience", &["model"]),
+    // Which node a device is assigned to.
+    ("assign", &["model"]),
     // Time zones: when quiet hours begin and end.
     ("zone", &["model"]),
     // Posts signed requests to the webhooks of tenants, and asks business servers in the words of business.proto.
