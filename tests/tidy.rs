@@ -43,6 +43,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "config",
         &[
             "model",
+            "assign",
             "metrics",
             "wire",
             "delivery",

@@ -1,6 +1,7 @@
 //! Gathers the options: defaults, then a file, then the environment, then flags; later ones win. It checks them and
 //! tells where each came from. It obeys none of them.
 
+mod cluster;
 mod describe;
 mod kind;
 mod layer;
@@ -16,7 +17,9 @@ use table::{OPTIONS, Row, SECTIONS, Unfit};
 pub use describe::Description;
 pub use kind::Format;
 pub use layer::{Origin, Override};
-pub use table::{Auth, Backend, Config, Drain, Limits, Listen, Log, Message, Rates, Runtime, Session, Store, Tls};
+pub use table::{
+    Auth, Backend, Cluster, Config, Drain, Limits, Listen, Log, Message, Rates, Runtime, Session, Store, Tls,
+};
 
 /// The options in force, and where each came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -411,6 +414,22 @@ mod tests {
         }
         let found = problem("", &[("PUSHLINE_DRAIN__BOUND", "soon")], &[]);
         assert!(found.starts_with("$PUSHLINE_DRAIN__BOUND: `soon` does not fit `drain.bound`"), "{found}");
+    }
+
+    #[test]
+    fn nodes_and_rules_must_fit() {
+        let nodes = "[cluster]\nnodes = ['a h:1 tag=eu', 'b h:2']\n";
+        assert!(load(&format!("{nodes}name = 'b'\nrules = ['r -> tag=eu']"), &[], &[]).is_ok());
+        for (more, words) in [
+            ("", "`cluster.name` (from default) must be the name of one of"),
+            ("name = 'c'", "must be the name of one of `cluster.nodes`"),
+            ("name = 'a'\nrules = ['r -> tag=us']", "must name nodes and tags of `cluster.nodes`"),
+            ("name = 'a'\nrules = ['r tag=eu']", "`tag=eu` means nothing here"),
+        ] {
+            let found = load(&format!("{nodes}{more}"), &[], &[]).unwrap_err().to_string();
+            assert!(found.contains(words), "{more}: {found}");
+        }
+        assert!(load("[cluster]\nrules = ['r -> tag=us']", &[], &[]).is_err(), "rules without nodes");
     }
 
     #[test]

@@ -7,11 +7,14 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
+use crate::assign::{Misplaced, Plan, Rule as AssignmentRule, Site};
 use crate::auth::ApiKey;
+use crate::config::cluster::{OwnName, Rules, Sites, Way};
 use crate::config::kind::{
     Address, Count, Expected, Filter, Folder, Format, Keys, Kind, LogFormat, OptionalFile, OptionalRate, Raw, Rule,
     Size, Span, Switch, Words,
 };
+use crate::model::id::NodeName;
 use crate::model::rule::TopicRule;
 use crate::model::tenant::Rate;
 use crate::{rate, store};
@@ -340,6 +343,18 @@ options! {
         bound: Duration as Span = "30s" in "1s"..="2h";
     }
 
+    /// The nodes that devices are assigned to. docs/assignment.md explains it with examples.
+    cluster: Cluster {
+        /// Which of `nodes` this one is.
+        name: Option<NodeName> as OwnName = "";
+        /// All nodes, the same list on each. None: devices stay where they are.
+        nodes: Vec<Site> as Sites = "";
+        /// Which devices belong to which nodes; the first that matches decides. Devices without a rule go to any node.
+        rules: Vec<AssignmentRule> as Rules = "";
+        /// A device that connects to another node than its own is served there, or asked to move.
+        misplaced: Misplaced as Way = "serve";
+    }
+
     /// Who may push.
     auth: Auth {
         /// API keys of backends besides the one in the data folder, each with its tenant. At least 32 characters each.
@@ -409,12 +424,22 @@ impl Rates {
     }
 }
 
+impl Cluster {
+    /// Nodes and rules together.
+    #[must_use]
+    pub fn plan(&self) -> Plan {
+        Plan { sites: self.nodes.clone(), rules: self.rules.clone() }
+    }
+}
+
 impl Config {
     /// What no single option can tell: the pairs that do not fit, each with what to change.
     pub(super) fn contradictions(&self) -> Vec<(&'static str, &'static str, &'static str)> {
         let (session, message) = (&self.session, &self.message);
         let listen = &self.listen;
         let clash = |one: SocketAddr, other: SocketAddr| one == other && one.port() != 0;
+        let (plan, own) = (self.cluster.plan(), &self.cluster.name);
+        let nameless = !plan.sites.is_empty() && own.as_ref().and_then(|name| plan.site(name)).is_none();
         let rules = [
             (session.heartbeat_min > session.heartbeat, "session.heartbeat_min", "session.heartbeat", LESS),
             (session.heartbeat > session.heartbeat_max, "session.heartbeat", "session.heartbeat_max", LESS),
@@ -433,6 +458,8 @@ impl Config {
             (self.tls.client_ca.is_some() && !self.tls.backend, "tls.client_ca", "tls.backend", "needs"),
             (self.tls.certificate.is_some() && self.tls.key.is_none(), "tls.certificate", "tls.key", "goes with"),
             (self.tls.key.is_some() && self.tls.certificate.is_none(), "tls.key", "tls.certificate", "goes with"),
+            (nameless, "cluster.name", "cluster.nodes", "must be the name of one of"),
+            (plan.lost_rule().is_some(), "cluster.rules", "cluster.nodes", "must name nodes and tags of"),
         ];
         rules.into_iter().filter(|rule| rule.0).map(|(_, one, other, relation)| (one, relation, other)).collect()
     }
