@@ -118,6 +118,7 @@ impl Server {
         let node = Node::new(node_options(config), clock, authority, store, metrics, &cores);
         let node = Arc::new(node.asking(asker));
         node.load().await?;
+        node.load_peers().await?;
         let (stop_accepting, cut) = (CancellationToken::new(), CancellationToken::new());
         let stop_backend = CancellationToken::new();
         let native = Native::new(Arc::clone(&node), acceptor, native_options(config), &cores);
@@ -132,6 +133,7 @@ impl Server {
             let node = Arc::clone(&node);
             tokio::spawn(async move { node.keep_presence().await })
         };
+        let assigning = tokio::spawn(Arc::clone(&node).keep_assigned());
         let trimming = tokio::spawn(Arc::clone(&node).keep_pools());
         let reloading = tokio::spawn(reload(certificate, config.tls.reload_interval, stop_accepting.clone()));
         warn_of_exposure(config, devices, backend, admin, development_ca.is_some());
@@ -150,7 +152,7 @@ impl Server {
             accepting,
             serving,
             administering,
-            keeping: vec![sweeping, posting, noting, trimming, reloading],
+            keeping: vec![sweeping, posting, noting, assigning, trimming, reloading],
             backend_is_tls: config.tls.backend,
             admin_is_tls: config.tls.admin,
             drain: (config.drain.spread, config.drain.bound),
@@ -349,6 +351,12 @@ fn node_options(config: &Config) -> node::Options {
             debounce: config.presence.debounce,
             idle_after: config.presence.idle_after,
         },
+        nodes: node::access::nodes::Options {
+            own: config.cluster.name.clone(),
+            plan: config.cluster.plan(),
+            misplaced: config.cluster.misplaced,
+            spread: config.drain.spread,
+        },
     }
 }
 
@@ -400,6 +408,7 @@ mod tests {
         assert_eq!(node.group_topics, node::Options::default().group_topics);
         assert_eq!(node.dispatch, node::dispatch::Options::default());
         assert_eq!(node.rates, node::Options::default().rates);
+        assert_eq!(node.nodes, node::Options::default().nodes);
         assert_eq!(hook_options(&config), hook::Options::default());
         assert_eq!(node.event_streams_max, node::Options::default().event_streams_max);
         let defaults = node::Options::default();

@@ -33,7 +33,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("tls", &["model", "file", "pool"]),
     ("store", &["model", "audience"]),
     ("bus", &["model"]),
-    ("node", &["model", "metrics", "delivery", "store", "bus", "auth", "pool", "audience", "zone", "hook", "rate"]),
+    (
+        "node",
+        &["model", "metrics", "delivery", "store", "bus", "auth", "pool", "audience", "zone", "hook", "rate", "assign"],
+    ),
     ("transport", &["model", "metrics", "wire", "delivery::*Options", "node", "tls", "auth", "pool"]),
     ("rpc", &["model", "metrics", "wire", "node", "auth", "tls", "pool", "zone"]),
     ("client", &["model", "wire", "delivery::heartbeat", "tls"]),

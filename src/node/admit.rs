@@ -111,7 +111,7 @@ impl Node {
         let id = SessionId::new(fastrand::u64(..));
         let mut first = Vec::new();
         let options = Arc::clone(&self.delivery);
-        let session = handshake.accept((id, fastrand::u64(..)), known, options, self.clock.now(), &mut first);
+        let mut session = handshake.accept((id, fastrand::u64(..)), known, options, self.clock.now(), &mut first);
         if let Some(Output::Send(crate::model::frame::Frame::Welcome(welcome))) = first.first() {
             self.metrics.session_opened(welcome.resume.outcome);
             let Resume { outcome, waiting, missed } = welcome.resume;
@@ -121,6 +121,9 @@ impl Node {
             );
         }
         presence.attendee = Some(self.board.enter(claims.receiver));
+        if let Some(elsewhere) = self.send_on(seat.receiver()).await {
+            session.handle(self.clock.now(), elsewhere, &mut first);
+        }
         Ok(Admitted { session, id, presence, seat, first })
     }
 

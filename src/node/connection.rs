@@ -386,7 +386,7 @@ impl<L: Link> Connection<L> {
                 return;
             }
             Item::Close(reason) => Input::Close(reason),
-            Item::Drain { after } => Input::Drain { return_after: after, grace: after },
+            Item::Drain { after, grace, nodes } => Input::Drain { return_after: after, grace, nodes },
         };
         self.feed(now, input);
     }

@@ -131,14 +131,16 @@ impl Hub {
         Ok(None)
     }
 
-    /// Asks every connected device to move within `spread`, and lets no more in.
-    pub(crate) fn drain(&self, spread: Duration) {
+    /// Lets no more in. Gives who is here: every device either is among them or is refused.
+    pub(crate) fn close_doors(&self) -> Vec<(Receiver, Arc<Mailbox>)> {
         let mut seats = self.seats();
         seats.draining = true;
-        for place in seats.all() {
-            let after = spread.mul_f64(fastrand::f64());
-            place.mailbox.order(Item::Drain { after });
-        }
+        seats.all()
+    }
+
+    /// Who is here, and where to leave them orders.
+    pub(crate) fn everybody(&self) -> Vec<(Receiver, Arc<Mailbox>)> {
+        self.seats().all()
     }
 
     /// Devices connected now.

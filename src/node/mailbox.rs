@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use tokio::sync::oneshot;
@@ -33,8 +34,12 @@ pub(crate) enum Item {
     Close(CloseReason),
     /// Ask the device to move.
     Drain {
-        /// When it may return, and how long it has: spread over the crowd.
-        after: std::time::Duration,
+        /// When it may return: spread over the crowd.
+        after: Duration,
+        /// How long it has.
+        grace: Duration,
+        /// Where to; empty: where it was.
+        nodes: Arc<[String]>,
     },
     /// Read anew what the device follows. There is at most one, and it comes first: nothing that came after the change
     /// may be looked at before it.
@@ -92,7 +97,7 @@ impl Mailbox {
         self.owner.wake();
     }
 
-    /// Leaves an order. There are few in a connection's life: one takeover, one drain.
+    /// Leaves an order. There are few in a connection's life: one takeover, a drain each time that nodes change.
     pub(crate) fn order(&self, order: Item) {
         self.items().push_back(order);
         self.owner.wake();

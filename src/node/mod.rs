@@ -41,6 +41,8 @@ use crate::model::quiet::QuietHours;
 use crate::model::rule::TopicRule;
 use crate::node::access::Credential;
 use crate::node::access::checks::{self, Checks};
+use crate::node::access::nodes;
+use crate::node::access::roster::Roster;
 use crate::node::access::state::Access;
 use crate::node::bell::Bell;
 use crate::node::cores::Cores;
@@ -76,6 +78,8 @@ pub struct Options {
     pub dispatch: dispatch::Options,
     /// About what may come how fast.
     pub rates: rate::Options,
+    /// About the nodes of the deployment.
+    pub nodes: nodes::Options,
 }
 
 impl Default for Options {
@@ -90,6 +94,7 @@ impl Default for Options {
             event_streams_max: 64,
             dispatch: dispatch::Options::default(),
             rates: rate::Options::default(),
+            nodes: nodes::Options::default(),
         }
     }
 }
@@ -113,6 +118,8 @@ pub struct Node {
     board: Arc<Board>,
     /// Rings when events were added to journals.
     bell: Arc<Bell>,
+    /// The nodes of the deployment.
+    roster: Arc<Roster>,
     /// Streams of events that are open.
     streams: Arc<Streams>,
     event_streams_max: usize,
@@ -151,7 +158,9 @@ impl Node {
         let bell = Arc::<Bell>::default();
         let configured = authority.fixed_keys().iter().map(|key| key.tenant.clone());
         let access = Arc::new(Access::new(configured.chain(TenantId::new(DEFAULT_TENANT).ok())));
-        let herald = push::Herald::new(Arc::clone(&bus), Arc::clone(&bell), Arc::clone(&access), Arc::clone(&metrics));
+        let roster = Arc::new(Roster::new(options.nodes));
+        let minds = push::Minds { access: Arc::clone(&access), roster: Arc::clone(&roster) };
+        let herald = push::Herald::new(Arc::clone(&bus), Arc::clone(&bell), minds, Arc::clone(&metrics));
         store.announce_to(Arc::new(herald));
         Self {
             clock,
@@ -165,6 +174,7 @@ impl Node {
             bus,
             hub,
             bell,
+            roster,
             streams: Arc::default(),
             event_streams_max: options.event_streams_max,
             desk: Arc::default(),
@@ -271,8 +281,11 @@ impl Node {
     pub async fn drain(&self, spread: Duration, bound: Duration) {
         self.drained.cancel();
         self.tasks.close();
-        self.hub.drain(spread);
-        if tokio::time::timeout(bound, self.tasks.wait()).await.is_err() {
+        let gone = async {
+            self.send_all(spread).await;
+            self.tasks.wait().await;
+        };
+        if tokio::time::timeout(bound, gone).await.is_err() {
             tracing::warn!(connected = self.connected(), "the time to drain is over; cutting who is left");
             self.cut.cancel();
             // They end at once, but for a write that is under way; the store's end waits for that.

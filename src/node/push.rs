@@ -15,6 +15,8 @@ use crate::model::id::{MessageId, TenantId};
 use crate::model::log::{Epoch, LogId, Offset};
 use crate::model::message::{Aim, Durability, Entry, Exclusion, Target, Urgency};
 use crate::model::set::DeviceSet;
+use crate::node::access::nodes;
+use crate::node::access::roster::Roster;
 use crate::node::access::state::Access;
 use crate::node::bell::Bell;
 use crate::node::{Node, fault};
@@ -281,6 +283,14 @@ fn answer(
     })
 }
 
+/// What the node keeps in mind of records.
+pub(crate) struct Minds {
+    /// Tenants, keys, and what else is asked at every request.
+    pub(crate) access: Arc<Access>,
+    /// What the operator sets about nodes.
+    pub(crate) roster: Arc<Roster>,
+}
+
 /// Makes hints of what the store appended, and spreads them.
 pub(crate) struct Herald {
     /// Where the hints go.
@@ -288,14 +298,14 @@ pub(crate) struct Herald {
     /// Rings for those who follow journals.
     bell: Arc<Bell>,
     /// What is kept in mind of records.
-    access: Arc<Access>,
+    minds: Minds,
     /// Where stored pushes are counted: here, because the sender of one may not wait for its answer.
     metrics: Arc<Metrics>,
 }
 
 impl Herald {
-    pub(crate) const fn new(bus: Arc<dyn Bus>, bell: Arc<Bell>, access: Arc<Access>, metrics: Arc<Metrics>) -> Self {
-        Self { bus, bell, access, metrics }
+    pub(crate) const fn new(bus: Arc<dyn Bus>, bell: Arc<Bell>, minds: Minds, metrics: Arc<Metrics>) -> Self {
+        Self { bus, bell, minds, metrics }
     }
 }
 
@@ -315,7 +325,10 @@ impl store::Listener for Herald {
     }
 
     fn recorded(&self, records: Vec<Recorded>) {
-        self.access.recorded(records);
+        for recorded in records.iter().filter(|recorded| recorded.shelf == store::Shelf::Nodes) {
+            self.minds.roster.set(&recorded.name, recorded.record.as_ref().map(nodes::setting));
+        }
+        self.minds.access.recorded(records);
     }
 }
 
@@ -328,13 +341,14 @@ fn dismisses(hint: &Hint) -> bool {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use super::Herald;
+    use super::{Herald, Minds};
     use crate::bus::{Bus, Hint};
     use crate::metrics::Metrics;
     use crate::model::clock::Timestamp;
     use crate::model::id::{MessageId, TenantId, TopicName};
     use crate::model::log::{Epoch, LogId, Offset};
     use crate::model::message::{Entry, Urgency};
+    use crate::node::access::roster::Roster;
     use crate::node::access::state::Access;
     use crate::store::{Announced, Listener};
 
@@ -372,8 +386,9 @@ mod tests {
     #[test]
     fn what_the_store_announces_is_counted_and_hinted_in_order_but_not_the_canary() {
         let (bus, metrics) = (Arc::<Published>::default(), Arc::new(Metrics::new()));
-        let access = Arc::new(Access::new([]));
-        let herald = Herald::new(Arc::clone(&bus) as Arc<dyn Bus>, Arc::default(), access, Arc::clone(&metrics));
+        let roster = Arc::new(Roster::new(crate::node::access::nodes::Options::default()));
+        let minds = Minds { access: Arc::new(Access::new([])), roster };
+        let herald = Herald::new(Arc::clone(&bus) as Arc<dyn Bus>, Arc::default(), minds, Arc::clone(&metrics));
         herald.appended(vec![
             announced("t", "a", 1),
             announced("_pushline", "canary", 1),

@@ -83,6 +83,8 @@ pub enum Input {
         return_after: Duration,
         /// How long it has.
         grace: Duration,
+        /// Where to; empty: where it was.
+        nodes: Arc<[String]>,
     },
     /// The session ends now.
     Close(CloseReason),
@@ -284,7 +286,7 @@ impl Session {
             Input::Refreshing => self.held = true,
             Input::Refreshed(following, quiet) => self.refreshed(now, following, quiet),
             Input::Deadline => self.lapse(now, out),
-            Input::Drain { return_after, grace } => self.drain(now, return_after, grace, out),
+            Input::Drain { return_after, grace, nodes } => self.drain(now, (return_after, grace), nodes, out),
             Input::Close(reason) => self.close(reason, out),
             Input::Gone => {
                 self.phase = Phase::Closing(None);
@@ -397,10 +399,16 @@ impl Session {
         }
     }
 
-    fn drain(&mut self, now: Now, return_after: Duration, grace: Duration, out: &mut Vec<Output>) {
+    fn drain(
+        &mut self,
+        now: Now,
+        (return_after, grace): (Duration, Duration),
+        nodes: Arc<[String]>,
+        out: &mut Vec<Output>,
+    ) {
         if self.phase == Phase::Open {
             self.phase = Phase::Moving(now.moment + grace);
-            out.push(Output::Send(Frame::Move { return_after, grace, nodes: Arc::default() }));
+            out.push(Output::Send(Frame::Move { return_after, grace, nodes }));
         }
     }
 

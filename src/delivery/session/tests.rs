@@ -294,8 +294,9 @@ fn a_draining_session_settles_but_sends_nothing_new() {
     let mut bench = Bench::idle();
     bench.feed(1, hint(11));
     let (return_after, grace) = (Duration::from_millis(300), Duration::from_millis(500));
-    let moved = bench.feed(2, Input::Drain { return_after, grace });
-    assert_eq!(moved, [Output::Send(Frame::Move { return_after, grace, nodes: Arc::default() })]);
+    let nodes: Arc<[String]> = ["b.example:1".to_owned()].into();
+    let moved = bench.feed(2, Input::Drain { return_after, grace, nodes: Arc::clone(&nodes) });
+    assert_eq!(moved, [Output::Send(Frame::Move { return_after, grace, nodes })]);
     assert_eq!(bench.feed(3, hint(12)), []);
     assert!(matches!(bench.feed(4, ack(1, &[(1, 1)])), [Output::Commit(..)]));
     // The grace is over while the commit is out: the session waits for it, so that the ack is answered.

@@ -13,6 +13,7 @@ mod token;
 mod world;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -83,7 +84,8 @@ impl World {
                 self.update(number, Some(floor), None);
             }
             16 if self.rng.u8(0..4) == 0 => {
-                let drain = Input::Drain { return_after: Duration::ZERO, grace: Duration::from_secs(5) };
+                let drain =
+                    Input::Drain { return_after: Duration::ZERO, grace: Duration::from_secs(5), nodes: Arc::default() };
                 self.feed(number, drain);
             }
             17..=19 => self.settle(number),

@@ -9,6 +9,7 @@ mod kept;
 pub mod keys;
 pub mod login;
 pub mod nodes;
+pub(crate) mod roster;
 pub mod shares;
 pub(crate) mod state;
 pub mod tenants;

@@ -120,9 +120,18 @@ impl Seats {
         self.connected -= 1;
     }
 
-    /// All places.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Place>> {
-        self.tenants.values().flat_map(|guests| guests.users.values().flatten()).map(|(_, place)| place)
+    /// All devices, with their mailboxes.
+    pub(super) fn all(&self) -> Vec<(Receiver, Arc<Mailbox>)> {
+        let mut all = Vec::with_capacity(self.connected);
+        for (tenant, guests) in &self.tenants {
+            for (user, devices) in &guests.users {
+                all.extend(devices.iter().map(|(device, place)| {
+                    let receiver = Receiver { tenant: tenant.clone(), user: user.clone(), device: device.clone() };
+                    (receiver, Arc::clone(&place.mailbox))
+                }));
+            }
+        }
+        all
     }
 
     /// How many of a set are online.

@@ -71,7 +71,8 @@ async fn a_tenant_may_have_bounds_of_its_own() {
 async fn nobody_sits_down_after_the_drain() {
     let (hub, core) = hub(3, 2);
     let seat = hub.sit(receiver("u", "1"), &core, Bounds::default()).await.expect("a free place");
-    hub.drain(std::time::Duration::ZERO);
+    let here: Vec<_> = hub.close_doors().into_iter().map(|(receiver, _)| receiver).collect();
+    assert_eq!(here, [receiver("u", "1")]);
     for device in ["1", "2"] {
         let refused = hub.sit(receiver("u", device), &core, Bounds::default()).await.err().map(|fault| fault.code);
         assert_eq!(refused, Some(Code::Draining));

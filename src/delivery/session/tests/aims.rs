@@ -220,7 +220,7 @@ fn a_session_says_where_a_push_stands() {
     assert_eq!(standing(&bench, 9, 12), withheld);
     assert_eq!(bench.session.standing(at(9), &inbox(), Epoch(1), Offset(12)), Standing::NotFollowed);
     assert_eq!(bench.session.standing(at(9), &topic("a"), EPOCH, Offset(12)), Standing::NotFollowed);
-    bench.feed(10, Input::Drain { return_after: Duration::ZERO, grace: Duration::from_secs(9) });
+    bench.feed(10, Input::Drain { return_after: Duration::ZERO, grace: Duration::from_secs(9), nodes: Arc::default() });
     assert_eq!(standing(&bench, 10, 13), Standing::Moving);
 }
 

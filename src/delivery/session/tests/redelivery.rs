@@ -1,5 +1,6 @@
 //! Deliveries that fail, by a nack or because no ack comes: when a push comes again, and when it is given up.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Bench, EPOCH, ack, at, entry, head, hint, inbox, page};
@@ -125,7 +126,7 @@ fn a_draining_session_sends_nothing_again() {
     let due = deadline(&bench);
     assert!(matches!(bench.feed(due, Input::Deadline), [Output::Read { .. }]));
     let (return_after, grace) = (Duration::from_secs(9), Duration::from_secs(9));
-    bench.feed(due, Input::Drain { return_after, grace });
+    bench.feed(due, Input::Drain { return_after, grace, nodes: Arc::default() });
     bench.feed(due, page(11..=11, 11));
     assert_eq!(bench.sent(), []);
 }

@@ -1,5 +1,6 @@
 //! Access tokens: told before they expire, renewed while the session runs, and the end when they are not.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Bench, EPOCH, ack, at, head, hint, inbox};
@@ -75,7 +76,10 @@ fn a_token_that_is_good_for_less_ends_the_session_earlier() {
 #[test]
 fn a_device_that_is_to_move_is_told_all_the_same() {
     let mut bench = bench(200_000);
-    bench.feed(179_000, Input::Drain { return_after: Duration::ZERO, grace: Duration::from_secs(60) });
+    bench.feed(
+        179_000,
+        Input::Drain { return_after: Duration::ZERO, grace: Duration::from_secs(60), nodes: Arc::default() },
+    );
     assert_eq!(bench.feed(180_000, Input::Deadline), [told(200_000)]);
     assert_eq!(bench.feed(181_000, renew(181_000, 999_000)), [renewed(999_000)]);
     assert!(bench.feed(239_000, Input::Deadline).contains(&Output::Closed(Some(CloseReason::Drain))));

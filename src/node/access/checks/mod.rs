@@ -150,14 +150,14 @@ pub struct Checked {
 #[must_use]
 pub const fn refused() -> Fault {
     let words = "the login was refused; get a new credential and try again";
-    Fault { code: Code::LoginRefused, words: Cow::Borrowed(words) }
+    Fault { code: Code::LoginRefused, words: Cow::Borrowed(words), retry_after: None }
 }
 
 /// The answer to a login that could not be checked.
 #[must_use]
 pub const fn unavailable() -> Fault {
     let words = "the login cannot be checked now; try again later";
-    Fault { code: Code::LoginUnavailable, words: Cow::Borrowed(words) }
+    Fault { code: Code::LoginUnavailable, words: Cow::Borrowed(words), retry_after: None }
 }
 
 /// Groups of one user at most, as a backend may set them.
