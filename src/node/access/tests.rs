@@ -13,7 +13,7 @@ use crate::model::access::{Caller, Scope, Scopes};
 use crate::model::audit::{Action, Actor};
 use crate::model::clock::{Clock, Timestamp};
 use crate::model::fault::{Code, Fault};
-use crate::model::id::{KeyId, TenantId};
+use crate::model::id::{KeyId, TenantId, TopicName};
 use crate::model::tenant::{BusinessLogin, Limits, LoginWays};
 use crate::node::cores::Cores;
 use crate::node::{Node, Options};
@@ -80,7 +80,7 @@ async fn a_key_is_good_from_its_making_to_its_removal_and_over_restarts() {
     assert_eq!(caller(&node, &secret), Ok(expected.clone()));
     let node = restarted(node, folder.path()).await;
     assert_eq!(caller(&node, &secret), Ok(expected));
-    assert_eq!(node.keys(&tenant("bank")).unwrap(), [key.clone()]);
+    assert_eq!(node.keys(&tenant("bank")).unwrap(), std::slice::from_ref(&key));
     assert_eq!(code(node.keys(&tenant("nobody"))), Some(Code::TenantNotFound));
     // Another tenant can neither see nor touch it.
     assert_eq!(ids(&node, "default"), ["own"]);
@@ -329,6 +329,27 @@ async fn tenants_are_made_changed_and_listed() {
     assert_eq!((names, more), (vec![("bank", false), ("default", true)], true));
     let (page, more) = node.tenants(Some(&tenant("default")), 2);
     assert_eq!((page.len(), page[0].name.as_str(), more), (1, "shop", false));
+}
+
+#[tokio::test]
+async fn the_store_keeps_to_the_limits_of_a_tenant_from_its_change_and_from_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = node(folder.path()).await;
+    let shop = tenant("shop");
+    let topics = |most| Some(Limits { topics: Some(most), ..Limits::default() });
+    let set = async |node: &Node, topic: &str| {
+        let topic = TopicName::new(topic).unwrap();
+        node.store.set_topic(&shop, &topic, true).await
+    };
+    node.update_tenant(&shop, topics(1), None, 0, Actor::Admin).await.unwrap();
+    assert_eq!(set(&node, "a").await, Ok(()));
+    assert!(matches!(set(&node, "b").await, Err(store::Error::TenantQuota(..))));
+    let node = restarted(node, folder.path()).await;
+    assert!(matches!(set(&node, "b").await, Err(store::Error::TenantQuota(..))));
+    node.update_tenant(&shop, topics(2), None, 0, Actor::Admin).await.unwrap();
+    assert_eq!(set(&node, "b").await, Ok(()));
+    node.update_tenant(&shop, Some(Limits::default()), None, 0, Actor::Admin).await.unwrap();
+    assert_eq!(set(&node, "c").await, Ok(()));
 }
 
 #[tokio::test]
