@@ -21,6 +21,7 @@ mod tests;
 
 use crate::model::audit::Event;
 use crate::model::fault::{Code, Fault};
+use crate::model::tenant::Limits;
 use crate::node::{Node, fault};
 use crate::store::{self, Put};
 
@@ -43,8 +44,9 @@ impl Node {
     /// The store's, or a record cannot be read.
     pub async fn load(&self) -> Result<(), store::Error> {
         self.access.load(&*self.store, self.clock.now().wall).await?;
-        let tenants = self.access.tenants(None, usize::MAX);
-        tenants.iter().filter(|(_, known)| known.version > 0).for_each(|(name, _)| self.limit_tenant(name));
+        let limited = self.access.tenants(None, usize::MAX).into_iter();
+        let limited = limited.filter(|(_, known)| known.tenant.limits != Limits::default());
+        limited.for_each(|(name, _)| self.access.limit(&*self.store, &name));
         Ok(())
     }
 

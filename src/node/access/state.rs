@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::model::clock::Timestamp;
 use crate::model::id::{KeyId, TenantId};
 use crate::model::tenant::Tenant;
 use crate::node::access::kept::{Book, Kept};
-use crate::store::{self, Recorded, Shelf, Store};
+use crate::store::{self, Recorded, Shelf, Store, TenantLimits};
 
 /// A tenant as it stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -150,9 +150,20 @@ impl Access {
         self.read_keys().of(tenant)
     }
 
-    /// Lets one after another tell the store what tenants may take.
-    pub(crate) fn limiting(&self) -> MutexGuard<'_, ()> {
-        self.limiting.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Tells the store what a tenant may take. What was told last is what is known now, whatever the order of those who
+    /// changed it.
+    pub(crate) fn limit(&self, store: &dyn Store, name: &TenantId) {
+        let _one_after_another = self.limiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let limits = &self.rules(name).tenant.limits;
+        let limits = TenantLimits {
+            inbox_entries_max: limits.inbox_entries,
+            topic_entries_max: limits.topic_entries,
+            devices_per_user_max: limits.devices_per_user,
+            subscriptions_per_device_max: limits.subscriptions_per_device,
+            topics_max: limits.topics,
+            stored_bytes_max: limits.stored_bytes,
+        };
+        store.limit(name, limits);
     }
 
     fn read_tenants(&self) -> RwLockReadGuard<'_, BTreeMap<TenantId, Arc<Known>>> {

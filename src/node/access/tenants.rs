@@ -8,11 +8,11 @@ use crate::model::audit::{Action, Actor};
 use crate::model::fault::{Code, Fault};
 use crate::model::id::TenantId;
 use crate::model::tenant::{Limits, LoginWays, Tenant};
-use crate::node::Node;
 use crate::node::access::changes::changes;
 use crate::node::access::state::Known;
 use crate::node::access::ways;
-use crate::store::{Expected, Put, Shelf, TenantLimits};
+use crate::node::{Node, fault};
+use crate::store::{self, Expected, Put, RECORD_BYTES_MAX, Shelf};
 
 /// A tenant with its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,24 +136,6 @@ impl Node {
         put.map(drop).or_else(|fault| if fault.code == Code::StaleVersion { Ok(()) } else { Err(fault) })
     }
 
-    /// Tells the store what a tenant may take. What was told last is what is known now, whatever the order of those who
-    /// changed it.
-    pub(crate) fn limit_tenant(&self, name: &TenantId) {
-        let _one_after_another = self.access.limiting();
-        let limits = &self.access.rules(name).tenant.limits;
-        self.store.limit(
-            name,
-            TenantLimits {
-                inbox_entries_max: limits.inbox_entries,
-                topic_entries_max: limits.topic_entries,
-                devices_per_user_max: limits.devices_per_user,
-                subscriptions_per_device_max: limits.subscriptions_per_device,
-                topics_max: limits.topics,
-                stored_bytes_max: limits.stored_bytes,
-            },
-        );
-    }
-
     /// Changes a tenant, and tries again when another did so between reading and writing. Nothing is written when nothing
     /// changes.
     async fn change_tenant(
@@ -196,18 +178,24 @@ impl Node {
         actor: Actor,
     ) -> Result<Known, Fault> {
         let value = serde_json::to_vec(&tenant).expect("strings, numbers and lists are always JSON");
+        if value.len() > RECORD_BYTES_MAX {
+            let words = format!("limits and login ways take {} bytes, more than {RECORD_BYTES_MAX}", value.len());
+            return Err(Fault::new(Code::InvalidOption, words));
+        }
         let expected = if before.version == 0 { Expected::Absent } else { Expected::Version(before.version) };
-        let put = Put {
-            shelf: Shelf::Tenants,
-            name: name.to_string(),
-            value: Some(Bytes::from(value)),
-            expected,
-            until: None,
-        };
+        let (value, until) = (Some(Bytes::from(value)), None);
+        let put = Put { shelf: Shelf::Tenants, name: name.to_string(), value, expected, until };
         let mut event = self.audit_event(name, actor, action, "tenant".to_owned());
         event.details = changes(&before.tenant, &tenant);
-        let versions = self.write_records(vec![put], event).await?;
-        self.limit_tenant(name);
+        let written = self.store.write(vec![put], vec![event]);
+        // On a task of its own: whoever goes away before the answer must not leave the store with the older limits.
+        let (access, store, name) = (Arc::clone(&self.access), Arc::clone(&self.store), name.clone());
+        let told = self.tasks.spawn(async move {
+            let versions = written.await?;
+            access.limit(&*store, &name);
+            Ok(versions)
+        });
+        let versions = told.await.unwrap_or_else(|_| Err(store::lost())).map_err(fault)?;
         Ok(Known { tenant, version: versions.first().copied().unwrap_or(before.version) })
     }
 }
