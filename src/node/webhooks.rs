@@ -1,6 +1,7 @@
 //! Webhooks as backends set them: checked, stored, listed. What is posted to them is `dispatch`'s.
 
 use crate::hook::{Place, Secret};
+use crate::model::audit::{Action, Actor};
 use crate::model::clock::Timestamp;
 use crate::model::fault::{Code, Fault};
 use crate::model::id::TenantId;
@@ -32,6 +33,7 @@ impl Node {
         kind: Kind,
         url: &str,
         secret: &str,
+        actor: Actor,
     ) -> Result<(Hooked, String), Fault> {
         let refuse = |field: &str, why: String| Fault::new(Code::InvalidOption, format!("{field}: {why}"));
         let place = Place::parse(url).map_err(|error| refuse("url", error.to_string()))?;
@@ -43,6 +45,8 @@ impl Node {
         self.store.set_webhook(tenant, kind, Some(webhook)).await.map_err(fault)?;
         self.desk.set(tenant, kind);
         tracing::info!(%tenant, kind = kind.as_str(), ?place, "webhook set");
+        // The path may hold what only the receiver should know.
+        self.note_webhook(tenant, kind, actor, format!("{place:?}")).await?;
         let set = self.webhooks(tenant).await?.into_iter().find(|hooked| hooked.kind == kind);
         let gone = || Fault::new(Code::WebhookNotFound, "the webhook was removed while it was set");
         Ok((set.ok_or_else(gone)?, secret.to_text()))
@@ -68,13 +72,20 @@ impl Node {
     ///
     /// # Errors
     /// [`Code::WebhookNotFound`], or the store's fault.
-    pub async fn delete_webhook(&self, tenant: &TenantId, kind: Kind) -> Result<(), Fault> {
+    pub async fn delete_webhook(&self, tenant: &TenantId, kind: Kind, actor: Actor) -> Result<(), Fault> {
         if !self.webhooks(tenant).await?.iter().any(|hooked| hooked.kind == kind) {
             return Err(Fault::new(Code::WebhookNotFound, format!("there is no webhook for {}", kind.as_str())));
         }
         self.store.set_webhook(tenant, kind, None).await.map_err(fault)?;
         self.desk.set(tenant, kind);
         tracing::info!(%tenant, kind = kind.as_str(), "webhook removed");
-        Ok(())
+        self.note_webhook(tenant, kind, actor, String::new()).await
+    }
+
+    async fn note_webhook(&self, tenant: &TenantId, kind: Kind, actor: Actor, host: String) -> Result<(), Fault> {
+        let object = format!("webhook:{}", kind.as_str());
+        let mut event = self.audit_event(tenant, actor, Action::WebhookChanged, object);
+        event.details.insert("host".to_owned(), host);
+        self.note_audit(event).await
     }
 }

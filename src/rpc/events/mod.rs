@@ -93,7 +93,7 @@ impl Receipts for Service {
 
     async fn set_webhook(&self, request: tonic::Request<pb::SetWebhookRequest>) -> Answered<pb::Webhook> {
         let caller = caller(&request)?;
-        let set = webhooks::set(&self.intake, &caller.tenant, request.into_inner()).await;
+        let set = webhooks::set(&self.intake, &caller, request.into_inner()).await;
         set.map(tonic::Response::new).map_err(|fault| to_status(&fault))
     }
 
@@ -111,9 +111,7 @@ impl Receipts for Service {
         request: tonic::Request<pb::DeleteWebhookRequest>,
     ) -> Answered<pb::DeleteWebhookResponse> {
         let caller = caller(&request)?;
-        webhooks::delete(&self.intake, &caller.tenant, &request.get_ref().kind)
-            .await
-            .map_err(|fault| to_status(&fault))?;
+        webhooks::delete(&self.intake, &caller, &request.get_ref().kind).await.map_err(|fault| to_status(&fault))?;
         Ok(tonic::Response::new(pb::DeleteWebhookResponse {}))
     }
 }

@@ -9,6 +9,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::model::access::Caller;
+use crate::model::audit::Actor;
 use crate::model::fault::{Code, Fault};
 use crate::model::id::TenantId;
 use crate::model::webhook::Kind;
@@ -29,11 +30,12 @@ pub(super) fn router() -> Router<Intake> {
 /// Sets a webhook; the answer has its secret.
 pub(super) async fn set(
     intake: &Intake,
-    tenant: &TenantId,
+    caller: &Caller,
     request: pb::SetWebhookRequest,
 ) -> Result<pb::Webhook, Fault> {
     let kind = kind(&request.kind)?;
-    let (hooked, secret) = intake.node.set_webhook(tenant, kind, &request.url, &request.secret).await?;
+    let actor = Actor::Key(caller.key.clone());
+    let (hooked, secret) = intake.node.set_webhook(&caller.tenant, kind, &request.url, &request.secret, actor).await?;
     Ok(pb::Webhook { secret, ..to_pb(hooked) })
 }
 
@@ -43,8 +45,8 @@ pub(super) async fn list(intake: &Intake, tenant: &TenantId) -> Result<Vec<pb::W
 }
 
 /// Takes one away.
-pub(super) async fn delete(intake: &Intake, tenant: &TenantId, word: &str) -> Result<(), Fault> {
-    intake.node.delete_webhook(tenant, kind(word)?).await
+pub(super) async fn delete(intake: &Intake, caller: &Caller, word: &str) -> Result<(), Fault> {
+    intake.node.delete_webhook(&caller.tenant, kind(word)?, Actor::Key(caller.key.clone())).await
 }
 
 async fn set_json(
@@ -62,7 +64,7 @@ async fn set_json(
             let field = if name == "url" { &mut request.url } else { &mut request.secret };
             *field = string(&name, value)?;
         }
-        set(&intake, &caller.tenant, request).await
+        set(&intake, &caller, request).await
     };
     respond(answered.await.map(|webhook| {
         let mut value = to_json(&webhook);
@@ -102,7 +104,7 @@ async fn delete_json(
 ) -> Response {
     let answered = async {
         let (caller, _) = ask::bare(&intake, request).await?;
-        delete(&intake, &caller.tenant, &word(kind)).await.map(|()| json!({}))
+        delete(&intake, &caller, &word(kind)).await.map(|()| json!({}))
     };
     respond(answered.await)
 }
