@@ -68,6 +68,7 @@ pub struct Server {
     cores: Cores,
     own_key: ApiKey,
     own_key_file: PathBuf,
+    admin_key_file: PathBuf,
     devices: SocketAddr,
     backend: SocketAddr,
     admin: SocketAddr,
@@ -142,6 +143,7 @@ impl Server {
             cores,
             own_key,
             own_key_file: config.store.auth_folder().join(auth::API_KEY_FILE),
+            admin_key_file: config.store.auth_folder().join(auth::ADMIN_KEY_FILE),
             devices,
             backend,
             admin,
@@ -199,6 +201,12 @@ impl Server {
     #[must_use]
     pub const fn own_key_file(&self) -> &PathBuf {
         &self.own_key_file
+    }
+
+    /// Where the operator's key is kept.
+    #[must_use]
+    pub const fn admin_key_file(&self) -> &PathBuf {
+        &self.admin_key_file
     }
 
     /// The CA to trust when the certificate is a throw-away one.

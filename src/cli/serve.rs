@@ -106,6 +106,7 @@ fn announce(server: &Server, output: Output) -> anyhow::Result<()> {
         "backend_url": backend,
         "admin": server.admin().to_string(),
         "admin_url": admin,
+        "admin_key_file": server.admin_key_file(),
         "pid": std::process::id(),
         "tenant": server.own_key().tenant().as_str(),
         "api_key": server.own_key().secret(),
@@ -115,7 +116,8 @@ fn announce(server: &Server, output: Output) -> anyhow::Result<()> {
     output.words(&format!("  devices   {LITERAL}{}{LITERAL:#}  (TLS, HTTP/2)", server.devices()))?;
     output
         .words(&format!("  backends  {LITERAL}{backend}{LITERAL:#}  (gRPC, HTTP/JSON, /healthz /readyz /metrics)"))?;
-    output.words(&format!("  operators {LITERAL}{admin}{LITERAL:#}  (gRPC, HTTP/JSON)"))?;
+    let file = server.admin_key_file().display();
+    output.words(&format!("  operators {LITERAL}{admin}{LITERAL:#}  (gRPC, HTTP/JSON; admin key in {file})"))?;
     // A person wants to copy the key; a journal that keeps what a service prints must not have it.
     let key = if std::io::stdout().is_terminal() {
         server.own_key().secret().to_owned()

@@ -15,6 +15,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use pushline::auth::{ApiKey, Authority};
+use pushline::client::backend::Admin;
 use pushline::client::{Client, Options, Push};
 use pushline::config::Config;
 use pushline::model::clock::Clock;
@@ -142,6 +143,26 @@ impl Gateway {
     /// A client of the audience service.
     pub async fn audience(&self) -> Audience {
         audience(self.backend, &self.key).await
+    }
+
+    /// The operator's key.
+    pub fn admin_key(&self) -> String {
+        let key = std::fs::read_to_string(self.folder.path().join("auth/admin-key")).expect("the admin key");
+        key.trim_end().to_owned()
+    }
+
+    /// An operator's connection.
+    pub async fn operator(&self) -> Admin {
+        let url = format!("http://{}", self.admin);
+        soon("the admin listener", Admin::connect(&url, &self.admin_key(), None)).await.expect("a connection")
+    }
+
+    /// The secret of a new key of the tenant `default`.
+    pub async fn key_for(&self, scopes: &[&str]) -> String {
+        let scopes = scopes.iter().map(|&scope| scope.to_owned()).collect();
+        let request = pb::CreateKeyRequest { tenant: "default".into(), scopes, ..Default::default() };
+        let made = soon("a key", self.operator().await.create_key(request)).await.expect("a key");
+        made.secret
     }
 
     /// A backend that speaks JSON.
