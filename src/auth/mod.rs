@@ -24,7 +24,7 @@ pub use key::{
     ADMIN_KEY_FILE, API_KEY_FILE, AdminKey, ApiKey, DEFAULT_TENANT, Error, FixedKey, KEY_BYTES_MAX, OWN_KEY,
 };
 pub use secret::{SecretHash, hex, id_of, make_key, make_key_id, unhex};
-pub use token::{Claims, SHARE_LIFE_MAX, ShareClaims, TOKEN_BYTES_MAX, TOKEN_LIFE_MAX, Token};
+pub use token::{Claims, SHARE_LIFE_MAX, ShareClaims, TOKEN_BYTES_MAX, TOKEN_LIFE_MAX, Token, new_id};
 
 /// Issues and checks device tokens, and knows the fixed keys. Shows no secret when printed with `{:?}`.
 pub struct Authority {

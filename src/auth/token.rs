@@ -44,11 +44,17 @@ impl Claims {
     /// Those of a new token, with an id of chance.
     #[must_use]
     pub fn new(receiver: Receiver, expires_at: Timestamp, issued_at: Timestamp) -> Self {
-        let mut id = [0; 16];
-        rand::fill(&mut id).expect("the library takes random bytes from the system before it does anything else");
         let expires_at = Timestamp::from_millis(expires_at.as_millis() / 1000 * 1000);
-        Self { id: TokenId::from_bytes(id), receiver, issued_at, expires_at }
+        Self { id: new_id(), receiver, issued_at, expires_at }
     }
+}
+
+/// An id of chance.
+#[must_use]
+pub fn new_id() -> TokenId {
+    let mut chance = [0; 16];
+    rand::fill(&mut chance).expect("the library has random bytes from the system, or it ends the process itself");
+    TokenId::from_bytes(chance)
 }
 
 /// What a token of a share says.

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use crate::delivery::handshake::{Handshake, Known};
-use crate::delivery::lease::Life;
 use crate::delivery::session::{Output, Session};
 use crate::model::clock::{Clock, Moment};
+use crate::model::cursor::{Cursor, Following};
 use crate::model::fault::{Code, Fault};
 use crate::model::frame::{Open, Resume};
-use crate::model::id::{Receiver, SessionId};
-use crate::model::log::LogId;
+use crate::model::id::{DeviceNumber, Receiver, SessionId, TopicName};
+use crate::model::log::{Head, LogId};
 use crate::node::cores::Place;
-use crate::node::hub::{DRAINING, Seat};
+use crate::node::hub::{Bounds, DRAINING, Seat};
 use crate::node::presence::Attendee;
 use crate::node::{Node, fault, quiet};
 use crate::store::{self, Follows, Opened, Store};
@@ -70,11 +70,13 @@ impl Presence {
         }
     }
 
-    /// Tells the board why it has ended, and the store; waits until the store has noted it.
+    /// Tells the board why it has ended, and the store; waits until the store has noted it. Neither knows of viewers.
     pub(crate) async fn leave(mut self, reason: &'static str) -> Result<(), store::Error> {
-        self.absent = true;
         if let Some(attendee) = self.attendee.take() {
             attendee.leave(reason);
+        }
+        if std::mem::replace(&mut self.absent, true) {
+            return Ok(());
         }
         self.store.leave(&self.receiver, self.clock.now().wall).await
     }
@@ -98,15 +100,21 @@ impl Node {
         if self.draining() {
             return Err(Fault::new(Code::Draining, DRAINING));
         }
-        let claims = self.authority.verify(&open.token, self.clock.now().wall)?;
-        let life = Life { issued_at: claims.issued_at, expires_at: claims.expires_at };
-        let handshake = Handshake::check(open, claims.receiver.clone(), life, &self.delivery)?;
-        let bounds = self.bounds_of(&claims.receiver);
-        let mut seat = self.hub.sit(claims.receiver.clone(), &place.core, bounds).await?;
-        let mut presence = self.absent(claims.receiver.clone());
-        let known = self.cursors(&mut presence, &mut seat).await?;
-        if !open.attributes.is_empty() {
-            self.store.describe(&claims.receiver, open.attributes.clone()).await.map_err(fault)?;
+        let pass = self.pass(&open.token, open.device.as_ref())?;
+        let receiver = pass.receiver.clone();
+        let handshake = Handshake::check(open, receiver.clone(), pass.life, &self.delivery)?;
+        let viewers = pass.view.as_ref().map(|view| view.viewers_max);
+        let bounds = Bounds { viewers, ..self.bounds_of(&receiver) };
+        let mut seat = self.hub.sit(receiver.clone(), &place.core, pass.held, bounds).await?;
+        // What was revoked before it sat down did not find it.
+        self.recheck(&pass)?;
+        let mut presence = self.absent(receiver.clone());
+        let known = match &pass.view {
+            Some(view) => self.view(&receiver, &view.topics, &mut seat).await?,
+            None => self.cursors(&mut presence, &mut seat).await?,
+        };
+        if !open.attributes.is_empty() && pass.view.is_none() {
+            self.store.describe(&receiver, open.attributes.clone()).await.map_err(fault)?;
         }
         let id = SessionId::new(fastrand::u64(..));
         let mut first = Vec::new();
@@ -117,10 +125,12 @@ impl Node {
             let Resume { outcome, waiting, missed } = welcome.resume;
             let resume = outcome.name();
             tracing::info!(
-                receiver = %claims.receiver, session = %id, agent = ?open.agent, resume, waiting, missed, "session opened"
+                %receiver, session = %id, agent = ?open.agent, resume, waiting, missed, "session opened"
             );
         }
-        presence.attendee = Some(self.board.enter(claims.receiver));
+        if pass.view.is_none() {
+            presence.attendee = Some(self.board.enter(receiver));
+        }
         if let Some(elsewhere) = self.send_on(seat.receiver()).await {
             session.handle(self.clock.now(), elsewhere, &mut first);
         }
@@ -153,7 +163,25 @@ impl Node {
         let quiet = quiet(quiet_hours, seat.receiver());
         Ok(Known { new, number, following, group_topics, quiet })
     }
+
+    /// What a viewer follows: topics, from their heads on. The store does not know the viewer: there is nothing to remember
+    /// of it, it is in no audience, and as many as like may come and go without a write.
+    async fn view(&self, receiver: &Receiver, topics: &[TopicName], seat: &mut Seat) -> Result<Known, Fault> {
+        let log = |topic: &TopicName| LogId::Topic(receiver.tenant.clone(), topic.clone());
+        let logs: Vec<LogId> = topics.iter().map(log).collect();
+        logs.iter().for_each(|log| seat.follow(log.clone()));
+        let heads = self.store.heads(logs.clone()).await.map_err(fault)?;
+        let follow = |(log, head): (LogId, Head)| {
+            let cursor = Cursor::after(head.epoch, head.last);
+            Following { log, cursor, head }
+        };
+        let following = logs.into_iter().zip(heads).map(follow).collect();
+        Ok(Known { new: true, number: NOBODY, following, group_topics: Vec::new(), quiet: None })
+    }
 }
+
+/// Numbers are given from 0 on, and a tenant has not so many devices: no audience has this one.
+const NOBODY: DeviceNumber = DeviceNumber(u32::MAX);
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,6 @@
 //! Who is connected to this node, and which cores have followers of which log. It hands hints to cores and decides nothing.
 
+mod revoke;
 mod seats;
 
 use std::collections::HashMap;
@@ -12,11 +13,12 @@ use std::time::Duration;
 use crate::bus::{Hint, Inlet};
 use crate::model::close::CloseReason;
 use crate::model::fault::{Code, Fault};
-use crate::model::id::{DeviceNumber, Receiver, TenantId};
+use crate::model::id::{DeviceNumber, Receiver, TenantId, UserId};
 use crate::model::log::LogId;
 use crate::model::message::Entry;
 use crate::model::set::DeviceSet;
 use crate::node::core::{Core, Left};
+pub(crate) use crate::node::hub::seats::Held;
 use crate::node::hub::seats::{Place, Seats};
 use crate::node::mailbox::{Item, Mailbox, Question};
 
@@ -60,6 +62,8 @@ pub(crate) struct Bounds {
     pub(crate) of_tenant: Option<u64>,
     /// Devices of one user connected at once.
     pub(crate) of_user: Option<u32>,
+    /// It is a share that is viewed, not a user: viewers connected at once. The bound of users is none of its business.
+    pub(crate) viewers: Option<u32>,
 }
 
 /// A connection's hold on its place; given up by dropping it.
@@ -85,15 +89,16 @@ impl Hub {
 
     /// Takes the place of a device. An older connection of the device is told to end, and has ended (or had its time)
     /// when this returns: so what it acked is written before the newer session reads its cursors. The connection lives on
-    /// `core`.
+    /// `core`, and by the token `held`.
     pub(crate) async fn sit(
         self: &Arc<Self>,
         receiver: Receiver,
         core: &Arc<Core>,
+        held: Held,
         bounds: Bounds,
     ) -> Result<Seat, Fault> {
         let mailbox = Arc::new(Mailbox::new(self.next_id.fetch_add(1, Ordering::Relaxed)));
-        let place = Arc::new(Place::new(mailbox, Arc::clone(core)));
+        let place = Arc::new(Place::new(mailbox, Arc::clone(core), held));
         let older = self.claim(&receiver, &place, bounds)?;
         let seat = Seat { hub: Arc::clone(self), receiver, place, following: Vec::new() };
         if let Some(older) = older {
@@ -123,7 +128,12 @@ impl Hub {
             return Err(Fault::new(Code::TenantQuota, words));
         }
         let of_user = seats.of_user(&receiver.tenant, &receiver.user).len();
-        if of_user >= bounds.of_user.unwrap_or(self.user_connections_max) as usize {
+        if bounds.viewers.is_some_and(|most| of_user >= most as usize) {
+            let words = format!("the share has {of_user} viewers, the limit; try again later");
+            return Err(Fault::new(Code::TooManyViewers, words));
+        }
+        let of_user_max = bounds.of_user.unwrap_or(self.user_connections_max);
+        if bounds.viewers.is_none() && of_user >= of_user_max as usize {
             let words = format!("the user has {of_user} devices connected, the limit; close one of them");
             return Err(Fault::new(Code::TooManyUserConnections, words));
         }
@@ -146,6 +156,11 @@ impl Hub {
     /// Devices connected now.
     pub(crate) fn connected(&self) -> usize {
         self.seats().connected
+    }
+
+    /// Connections of a user.
+    pub(crate) fn connected_of(&self, tenant: &TenantId, user: &UserId) -> u32 {
+        u32::try_from(self.seats().of_user(tenant, user).len()).unwrap_or(u32::MAX)
     }
 
     /// How many of a set of devices are online.
@@ -254,6 +269,11 @@ impl Seat {
     /// Who sits here.
     pub(crate) const fn receiver(&self) -> &Receiver {
         &self.receiver
+    }
+
+    /// The session lives by another token from now on.
+    pub(crate) fn holds(&self, held: Held) {
+        self.place.holds(held);
     }
 
     /// Where hints and orders for the connection arrive.

@@ -41,6 +41,7 @@ use crate::model::quiet::QuietHours;
 use crate::model::rule::TopicRule;
 use crate::node::access::Credential;
 use crate::node::access::checks::{self, Checks};
+use crate::node::access::live::Live;
 use crate::node::access::nodes;
 use crate::node::access::roster::Roster;
 use crate::node::access::state::Access;
@@ -111,6 +112,8 @@ pub struct Node {
     access: Arc<Access>,
     /// Who is asked about credentials; `None`: nobody.
     checks: Option<Checks>,
+    /// Revocations and shares, and the sessions that they end.
+    live: Arc<Live>,
     store: Arc<dyn Store>,
     bus: Arc<dyn Bus>,
     hub: Arc<Hub>,
@@ -159,7 +162,8 @@ impl Node {
         let configured = authority.fixed_keys().iter().map(|key| key.tenant.clone());
         let access = Arc::new(Access::new(configured.chain(TenantId::new(DEFAULT_TENANT).ok())));
         let roster = Arc::new(Roster::new(options.nodes));
-        let minds = push::Minds { access: Arc::clone(&access), roster: Arc::clone(&roster) };
+        let live = Arc::new(Live::new(Arc::clone(&hub)));
+        let minds = push::Minds { access: Arc::clone(&access), live: Arc::clone(&live), roster: Arc::clone(&roster) };
         let herald = push::Herald::new(Arc::clone(&bus), Arc::clone(&bell), minds, Arc::clone(&metrics));
         store.announce_to(Arc::new(herald));
         Self {
@@ -170,6 +174,7 @@ impl Node {
             authority,
             access,
             checks: None,
+            live,
             store,
             bus,
             hub,

@@ -15,6 +15,7 @@ use crate::model::id::{MessageId, TenantId};
 use crate::model::log::{Epoch, LogId, Offset};
 use crate::model::message::{Aim, Durability, Entry, Exclusion, Target, Urgency};
 use crate::model::set::DeviceSet;
+use crate::node::access::live::Live;
 use crate::node::access::nodes;
 use crate::node::access::roster::Roster;
 use crate::node::access::state::Access;
@@ -287,6 +288,8 @@ fn answer(
 pub(crate) struct Minds {
     /// Tenants, keys, and what else is asked at every request.
     pub(crate) access: Arc<Access>,
+    /// Ends sessions because of them.
+    pub(crate) live: Arc<Live>,
     /// What the operator sets about nodes.
     pub(crate) roster: Arc<Roster>,
 }
@@ -328,7 +331,8 @@ impl store::Listener for Herald {
         for recorded in records.iter().filter(|recorded| recorded.shelf == store::Shelf::Nodes) {
             self.minds.roster.set(&recorded.name, recorded.record.as_ref().map(nodes::setting));
         }
-        self.minds.access.recorded(records);
+        self.minds.access.recorded(records.clone());
+        self.minds.live.recorded(&records);
     }
 }
 
@@ -348,8 +352,10 @@ mod tests {
     use crate::model::id::{MessageId, TenantId, TopicName};
     use crate::model::log::{Epoch, LogId, Offset};
     use crate::model::message::{Entry, Urgency};
+    use crate::node::access::live::Live;
     use crate::node::access::roster::Roster;
     use crate::node::access::state::Access;
+    use crate::node::hub::Hub;
     use crate::store::{Announced, Listener};
 
     /// Keeps what is published: batches of topic and offset.
@@ -387,7 +393,8 @@ mod tests {
     fn what_the_store_announces_is_counted_and_hinted_in_order_but_not_the_canary() {
         let (bus, metrics) = (Arc::<Published>::default(), Arc::new(Metrics::new()));
         let roster = Arc::new(Roster::new(crate::node::access::nodes::Options::default()));
-        let minds = Minds { access: Arc::new(Access::new([])), roster };
+        let live = Arc::new(Live::new(Arc::new(Hub::new(Vec::new(), 1, 1))));
+        let minds = Minds { access: Arc::new(Access::new([])), live, roster };
         let herald = Herald::new(Arc::clone(&bus) as Arc<dyn Bus>, Arc::default(), minds, Arc::clone(&metrics));
         herald.appended(vec![
             announced("t", "a", 1),

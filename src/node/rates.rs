@@ -97,14 +97,11 @@ impl Node {
 
     /// How many connections there may be of a device's tenant and of its user.
     pub(super) fn bounds_of(&self, receiver: &Receiver) -> Bounds {
-        let own =
-            |limits: &Limits| Some(Bounds { of_tenant: limits.connections, of_user: limits.connections_per_user });
-        let mut bounds = self.own(&receiver.tenant, own).unwrap_or_default();
-        if receiver.user.as_str().starts_with('_') {
-            // No person, but the viewers of a share, which has a bound of its own.
-            bounds.of_user = Some(u32::MAX);
-        }
-        bounds
+        let own = |limits: &Limits| {
+            let (of_tenant, of_user) = (limits.connections, limits.connections_per_user);
+            Some(Bounds { of_tenant, of_user, viewers: None })
+        };
+        self.own(&receiver.tenant, own).unwrap_or_default()
     }
 
     /// Longest life of a tenant's pushes.

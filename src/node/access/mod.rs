@@ -7,8 +7,11 @@ pub mod checks;
 pub mod device_keys;
 mod kept;
 pub mod keys;
+pub(crate) mod live;
 pub mod login;
 pub mod nodes;
+mod pass;
+mod revocations;
 pub(crate) mod roster;
 pub mod shares;
 pub(crate) mod state;
@@ -43,7 +46,9 @@ impl Node {
     /// # Errors
     /// The store's, or a record cannot be read.
     pub async fn load(&self) -> Result<(), store::Error> {
-        self.access.load(&*self.store, self.clock.now().wall).await?;
+        let now = self.clock.now().wall;
+        self.access.load(&*self.store, now).await?;
+        self.live.load(&*self.store, now).await?;
         let limited = self.access.tenants(None, usize::MAX).into_iter();
         let limited = limited.filter(|(_, known)| known.tenant.limits != Limits::default());
         limited.for_each(|(name, _)| self.access.limit(&*self.store, &name));

@@ -1,14 +1,25 @@
 //! Who is connected to this node: by name, and by number for sets of devices. It waits for nothing and hands nothing on.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::model::access::TokenId;
+use crate::model::clock::Timestamp;
 use crate::model::id::{DeviceId, DeviceNumber, Receiver, TenantId, UserId};
 use crate::model::set::DeviceSet;
 use crate::node::core::Core;
 use crate::node::mailbox::Mailbox;
+
+/// What a session lives by, for revocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// The token's id; `None` for a share's.
+    pub(crate) id: Option<TokenId>,
+    /// When it was issued.
+    pub(crate) issued_at: Timestamp,
+}
 
 /// One connection's place at the hub.
 pub(super) struct Place {
@@ -19,11 +30,24 @@ pub(super) struct Place {
     pub(super) ended: CancellationToken,
     /// The device's number, once the store has told it: it is online from then on.
     number: OnceLock<DeviceNumber>,
+    /// What the session lives by; the newer token once it is renewed.
+    held: Mutex<Held>,
 }
 
 impl Place {
-    pub(super) fn new(mailbox: Arc<Mailbox>, core: Arc<Core>) -> Self {
-        Self { mailbox, core, ended: CancellationToken::new(), number: OnceLock::new() }
+    pub(super) fn new(mailbox: Arc<Mailbox>, core: Arc<Core>, held: Held) -> Self {
+        let held = Mutex::new(held);
+        Self { mailbox, core, ended: CancellationToken::new(), number: OnceLock::new(), held }
+    }
+
+    /// What the session lives by.
+    pub(super) fn held(&self) -> Held {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The session lives by another token.
+    pub(super) fn holds(&self, held: Held) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
     }
 
     /// The device's number, while it is online.
@@ -70,6 +94,12 @@ impl Seats {
     /// How many devices a tenant has here.
     pub(super) fn connected_of(&self, tenant: &TenantId) -> usize {
         self.tenants.get(tenant).map_or(0, |guests| guests.connected)
+    }
+
+    /// All places of a tenant.
+    pub(super) fn of_tenant(&self, tenant: &TenantId) -> impl Iterator<Item = &Arc<Place>> {
+        let guests = self.tenants.get(tenant).into_iter();
+        guests.flat_map(|guests| guests.users.values().flatten()).map(|(_, place)| place)
     }
 
     /// Gives a device another place; `None` when it has none. The older one is not online any more.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Bounds, Hub};
+use super::{Bounds, Held, Hub};
 use crate::bus::{Hint, Inlet};
 use crate::model::clock::Timestamp;
 use crate::model::fault::Code;
@@ -11,6 +11,9 @@ use crate::model::log::{Epoch, LogId, Offset};
 use crate::model::message::{Aim, Entry, Exclusion, Urgency};
 use crate::model::set::DeviceSet;
 use crate::node::core::Core;
+
+/// A token of no moment.
+const HELD: Held = Held { id: None, issued_at: Timestamp::ZERO };
 
 fn receiver(user: &str, device: &str) -> Receiver {
     Receiver {
@@ -30,12 +33,12 @@ fn hub(connections_max: usize, user_connections_max: u32) -> (Arc<Hub>, Arc<Core
 async fn limits_are_kept_and_places_come_free() {
     let (hub, core) = hub(3, 2);
     let refused = async |user, device| {
-        hub.sit(receiver(user, device), &core, Bounds::default()).await.err().map(|fault| fault.code)
+        hub.sit(receiver(user, device), &core, HELD, Bounds::default()).await.err().map(|fault| fault.code)
     };
-    let one = hub.sit(receiver("u", "1"), &core, Bounds::default()).await.expect("a free place");
-    let two = hub.sit(receiver("u", "2"), &core, Bounds::default()).await.expect("a free place");
+    let one = hub.sit(receiver("u", "1"), &core, HELD, Bounds::default()).await.expect("a free place");
+    let two = hub.sit(receiver("u", "2"), &core, HELD, Bounds::default()).await.expect("a free place");
     assert_eq!(refused("u", "3").await, Some(Code::TooManyUserConnections));
-    let other = hub.sit(receiver("v", "1"), &core, Bounds::default()).await.expect("a free place");
+    let other = hub.sit(receiver("v", "1"), &core, HELD, Bounds::default()).await.expect("a free place");
     assert_eq!(refused("w", "1").await, Some(Code::TooManyConnections));
     drop((one, other));
     assert_eq!(hub.connected(), 1);
@@ -50,9 +53,9 @@ async fn a_tenant_may_have_bounds_of_its_own() {
     let (hub, core) = hub(9, 2);
     let sit = async |tenant, user, device, bounds| {
         let receiver = Receiver { tenant: TenantId::new(tenant).expect("a name"), ..receiver(user, device) };
-        hub.sit(receiver, &core, bounds).await.map_err(|fault| fault.code)
+        hub.sit(receiver, &core, HELD, bounds).await.map_err(|fault| fault.code)
     };
-    let three = Bounds { of_tenant: Some(3), of_user: Some(1) };
+    let three = Bounds { of_tenant: Some(3), of_user: Some(1), viewers: None };
     let one = sit("shop", "u", "1", three).await.ok().expect("a free place");
     assert_eq!(sit("shop", "u", "2", three).await.err(), Some(Code::TooManyUserConnections), "less than the hub's");
     let wide = Bounds { of_user: Some(5), ..three };
@@ -70,11 +73,12 @@ async fn a_tenant_may_have_bounds_of_its_own() {
 #[tokio::test]
 async fn nobody_sits_down_after_the_drain() {
     let (hub, core) = hub(3, 2);
-    let seat = hub.sit(receiver("u", "1"), &core, Bounds::default()).await.expect("a free place");
+    let seat = hub.sit(receiver("u", "1"), &core, HELD, Bounds::default()).await.expect("a free place");
     let here: Vec<_> = hub.close_doors().into_iter().map(|(receiver, _)| receiver).collect();
     assert_eq!(here, [receiver("u", "1")]);
     for device in ["1", "2"] {
-        let refused = hub.sit(receiver("u", device), &core, Bounds::default()).await.err().map(|fault| fault.code);
+        let refused =
+            hub.sit(receiver("u", device), &core, HELD, Bounds::default()).await.err().map(|fault| fault.code);
         assert_eq!(refused, Some(Code::Draining));
     }
     drop(seat);
@@ -85,11 +89,11 @@ async fn nobody_sits_down_after_the_drain() {
 #[tokio::test]
 async fn a_newer_connection_takes_over() {
     let (hub, core) = hub(1, 1);
-    let older = hub.sit(receiver("u", "1"), &core, Bounds::default()).await.expect("a free place");
+    let older = hub.sit(receiver("u", "1"), &core, HELD, Bounds::default()).await.expect("a free place");
     let mailbox = Arc::clone(older.mailbox());
     let newer = tokio::spawn({
         let (hub, core) = (Arc::clone(&hub), Arc::clone(&core));
-        async move { hub.sit(receiver("u", "1"), &core, Bounds::default()).await }
+        async move { hub.sit(receiver("u", "1"), &core, HELD, Bounds::default()).await }
     });
     let order = std::future::poll_fn(|context| mailbox.poll(context)).await;
     assert_eq!(order.len(), 1, "the older one is told");
@@ -106,8 +110,8 @@ async fn hints_reach_those_who_follow_and_no_others() {
     let (hub, core) = hub(9, 9);
     let log = LogId::Inbox(TenantId::new("t").expect("a name"), UserId::new("u").expect("a name"));
     let hint = Arc::new(Hint::Grown { log: log.clone(), epoch: Epoch(1), last: Offset(1), entry: None });
-    let mut one = hub.sit(receiver("u", "1"), &core, Bounds::default()).await.expect("a free place");
-    let mut two = hub.sit(receiver("u", "2"), &core, Bounds::default()).await.expect("a free place");
+    let mut one = hub.sit(receiver("u", "1"), &core, HELD, Bounds::default()).await.expect("a free place");
+    let mut two = hub.sit(receiver("u", "2"), &core, HELD, Bounds::default()).await.expect("a free place");
     one.follow(log.clone());
     one.follow(log.clone());
     two.follow(log.clone());
@@ -127,7 +131,8 @@ async fn a_hint_goes_once_to_each_core_that_has_followers() {
     let grown = |log: LogId| Arc::new(Hint::Grown { log, epoch: Epoch(1), last: Offset(1), entry: None });
     let mut seats = Vec::new();
     for (user, device, core) in [("u", "1", 0), ("u", "2", 2), ("v", "1", 2), ("w", "1", 1)] {
-        let mut seat = hub.sit(receiver(user, device), &cores[core], Bounds::default()).await.expect("a free place");
+        let mut seat =
+            hub.sit(receiver(user, device), &cores[core], HELD, Bounds::default()).await.expect("a free place");
         seat.follow(log(user));
         seats.push(seat);
     }
@@ -145,7 +150,7 @@ async fn a_hint_goes_once_to_each_core_that_has_followers() {
 async fn an_online_only_push_to_a_device_reaches_and_counts_that_device() {
     let (hub, core) = hub(9, 9);
     let log = LogId::Inbox(TenantId::new("t").expect("a name"), UserId::new("u").expect("a name"));
-    let mut one = hub.sit(receiver("u", "1"), &core, Bounds::default()).await.expect("a free place");
+    let mut one = hub.sit(receiver("u", "1"), &core, HELD, Bounds::default()).await.expect("a free place");
     one.follow(log.clone());
     let handed = |device: Option<&str>| {
         let entry = Entry {
@@ -162,7 +167,7 @@ async fn an_online_only_push_to_a_device_reaches_and_counts_that_device() {
         hub.receive(&[Arc::new(Hint::Online { log: log.clone(), entry })])
     };
     assert_eq!([handed(None), handed(Some("1")), handed(Some("2"))], [1, 1, 0]);
-    let mut two = hub.sit(receiver("u", "2"), &core, Bounds::default()).await.expect("a free place");
+    let mut two = hub.sit(receiver("u", "2"), &core, HELD, Bounds::default()).await.expect("a free place");
     two.follow(log.clone());
     assert_eq!([handed(None), handed(Some("1")), handed(Some("2"))], [2, 1, 1]);
 }
@@ -190,7 +195,7 @@ async fn an_online_only_push_counts_whom_it_is_for() {
     let (all, topic) = (LogId::Broadcast(tenant.clone()), LogId::Topic(tenant, TopicName::new("a").expect("a name")));
     let mut seats = Vec::new();
     for (number, user, device) in [(1, "u", "1"), (2, "u", "2"), (3, "v", "1")] {
-        let mut seat = hub.sit(receiver(user, device), &core, Bounds::default()).await.expect("a free place");
+        let mut seat = hub.sit(receiver(user, device), &core, HELD, Bounds::default()).await.expect("a free place");
         seat.known_as(DeviceNumber(number));
         seat.follow(all.clone());
         seats.push(seat);
@@ -226,13 +231,13 @@ async fn a_device_is_online_from_its_number_on_until_it_leaves() {
     let (tenant, one) = (TenantId::new("t").expect("a name"), receiver("u", "1"));
     let set: DeviceSet = [7, 8].map(DeviceNumber).into_iter().collect();
     let seen = || (hub.is_online(&one), hub.online_of(&tenant, &set));
-    let older = hub.sit(one.clone(), &core, Bounds::default()).await.expect("a free place");
+    let older = hub.sit(one.clone(), &core, HELD, Bounds::default()).await.expect("a free place");
     assert_eq!(seen(), (false, 0), "its number is not known yet");
     older.known_as(DeviceNumber(7));
     assert_eq!(seen(), (true, 1));
     let newer = tokio::spawn({
         let (hub, core, one) = (Arc::clone(&hub), Arc::clone(&core), one.clone());
-        async move { hub.sit(one, &core, Bounds::default()).await }
+        async move { hub.sit(one, &core, HELD, Bounds::default()).await }
     });
     let mailbox = Arc::clone(older.mailbox());
     std::future::poll_fn(|context| mailbox.poll(context)).await;
