@@ -2,6 +2,7 @@
 //! nothing.
 
 mod requests;
+mod token;
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -305,8 +306,15 @@ impl<L: Link> Connection<L> {
                 }
                 Output::Commit(cursors, dead, reports) => {
                     let receiver = self.seat.receiver().clone();
-                    let committed = self.node.store.commit(Commit { receiver, cursors, dead, reports });
-                    self.work.push(Box::pin(async move { Done::Committed(committed.await) }));
+                    // Nothing is kept of a viewer: its cursors live as long as its session.
+                    let commit = Commit { receiver, cursors, dead, reports };
+                    let committed = (!self.is_viewer()).then(|| self.node.store.commit(commit));
+                    self.work.push(Box::pin(async move {
+                        Done::Committed(match committed {
+                            Some(committed) => committed.await,
+                            None => Ok(()),
+                        })
+                    }));
                 }
                 Output::Ping => self.link.ping(),
                 Output::Closed(reason) => self.over = Some(reason),

@@ -41,10 +41,15 @@ impl<L: Link> Connection<L> {
         match request {
             _ if self.session.over() => self.link.answer(ticket, Err(ended())),
             Request::Ack(ack) => self.feed(now, Input::Ack(ticket, ack)),
+            Request::Renew(token) => self.renew(now, ticket, &token),
+            _ if self.is_viewer() => {
+                let words = "this session views a share: it may ack and renew its token, and nothing else";
+                self.link.answer(ticket, Err(Fault::new(Code::ReadOnly, words)));
+            }
             Request::Update { urgency_floor, window, attributes: None } => {
                 self.feed(now, Input::Update(ticket, urgency_floor, window))
             }
-            Request::Renew(_) | Request::Login(_) | Request::Challenge(..) => {
+            Request::Login(_) | Request::Challenge(..) => {
                 self.link.answer(ticket, Err(Fault::new(Code::UnknownMethod, "not built yet")));
             }
             _ if self.waiting.len() >= WAITING_MAX => {
