@@ -125,17 +125,15 @@ async fn a_renewal_that_fails_is_tried_again_while_the_session_goes_on() {
 #[tokio::test]
 async fn an_expired_or_revoked_token_costs_a_login_and_a_refused_login_is_the_end() {
     let gateway = Gateway::start().await;
-    let (mut client, peer, mut pushes) = connected(&gateway, LATER).await;
+    let (mut client, _first, mut pushes) = connected(&gateway, LATER).await;
     pushes.send_bytes(close(CloseReason::TokenExpired)).await;
-    drop((peer, pushes));
-    let mut peer = gateway.accept().await;
-    take_login(&mut peer, &told("second", LATER, &[])).await;
-    let mut pushes = take_open(&mut peer, "second").await;
+    let mut second = gateway.accept().await;
+    take_login(&mut second, &told("second", LATER, &[])).await;
+    let mut pushes = take_open(&mut second, "second").await;
     until(&client, |status| status.sessions == 2).await;
     pushes.send_bytes(close(CloseReason::Revoked)).await;
-    drop((peer, pushes));
-    let mut peer = gateway.accept().await;
-    peer.asked(Method::Login).await.refuse(Code::LoginRefused);
+    let mut third = gateway.accept().await;
+    third.asked(Method::Login).await.refuse(Code::LoginRefused);
     let Some(Err(Error::Refused(why))) = client.next().await else { panic!("it goes on") };
     assert_eq!(why.name, "login_refused");
 }
@@ -147,8 +145,9 @@ async fn a_token_that_is_refused_though_it_is_new_is_the_end() {
         let mut peer = gateway.accept().await;
         take_login(&mut peer, &told("first", LATER, &[])).await;
         peer.asked(Method::Open).await.refuse(Code::InvalidCredentials);
+        peer
     };
-    let (client, ()) = tokio::join!(Client::connect(options(&gateway)), serve);
+    let (client, _peer) = tokio::join!(Client::connect(options(&gateway)), serve);
     assert!(matches!(client, Err(Error::Refused(why)) if why.name == "invalid_credentials"));
 }
 
