@@ -47,6 +47,7 @@ impl Node {
     }
 
     async fn log_in(self: &Arc<Self>, login: &Login, from: IpAddr) -> Result<LoggedIn, Fault> {
+        self.admit_login(&login.tenant, &who(login, from), from)?;
         let now = self.clock.now().wall;
         // A tenant that is not there is one that allows nothing.
         let known = self.known(&login.tenant).ok().filter(|known| !known.tenant.suspended);
@@ -139,6 +140,17 @@ impl Node {
     pub fn challenge(&self, tenant: &TenantId, device: &DeviceId, _from: IpAddr) -> Result<(Bytes, Timestamp), Fault> {
         let (challenge, expires_at) = self.authority.challenges().make(tenant, device, self.clock.now().wall);
         Ok((challenge.into(), expires_at))
+    }
+}
+
+/// Whose tries it counts among: those of the user, or of the device where no user is named, from this address. Were they
+/// counted whatever the address, anybody could keep a user out by failing in the user's name.
+fn who(login: &Login, from: IpAddr) -> String {
+    match &login.credential {
+        Credential::Key { user, .. } => format!("{user} {from}"),
+        Credential::Business(_) | Credential::Jwt(_) | Credential::Enrolment { .. } => {
+            format!("{} {from}", login.device)
+        }
     }
 }
 
