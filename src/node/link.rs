@@ -9,7 +9,8 @@ use crate::model::frame::{Answer, Frame, Request, Ticket};
 /// What a link reports.
 #[derive(Debug)]
 pub enum Event {
-    /// A request came, read to its end; it must be answered by its ticket.
+    /// A request came, read to its end; it must be answered by its ticket. Never a login or a challenge: those need no
+    /// session, and the transport sees to them.
     Request(Ticket, Request),
     /// The device is gone or broke the transport's protocol; nothing more comes. The text is for the log.
     Gone(String),

@@ -51,7 +51,7 @@ pub fn answer(answer: &Answer) -> Bytes {
             "nodes": *told.nodes,
         }),
         Answer::Challenge { challenge, expires_at } => json!({
-            "challenge": BASE64.encode(challenge),
+            "challenge_base64": BASE64.encode(challenge),
             "expires_at_ms": expires_at.as_millis(),
         }),
         // Nothing else can be asked in JSON.
@@ -97,17 +97,17 @@ struct ChallengeBody {
 #[serde(deny_unknown_fields)]
 struct KeyBody {
     user: String,
-    challenge: String,
-    signature: String,
+    challenge_base64: String,
+    signature_base64: String,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct EnrolmentBody {
     code: String,
-    public_key: String,
-    challenge: String,
-    signature: String,
+    public_key_base64: String,
+    challenge_base64: String,
+    signature_base64: String,
 }
 
 impl LoginBody {
@@ -120,13 +120,14 @@ impl LoginBody {
             given.push(Credential::Business(bytes("business_base64", &text)?));
         }
         given.extend(jwt.map(Credential::Jwt));
-        if let Some(KeyBody { user, challenge, signature }) = key {
-            let proof = proof("key", &challenge, &signature)?;
+        if let Some(KeyBody { user, challenge_base64, signature_base64 }) = key {
+            let proof = proof("key", &challenge_base64, &signature_base64)?;
             given.push(Credential::Key(pb::KeyLogin { user, proof: Some(proof) }));
         }
-        if let Some(EnrolmentBody { code, public_key, challenge, signature }) = enrolment {
-            let (public_key, proof) =
-                (bytes("enrolment.public_key", &public_key)?, proof("enrolment", &challenge, &signature)?);
+        if let Some(body) = enrolment {
+            let EnrolmentBody { code, public_key_base64, challenge_base64, signature_base64 } = body;
+            let public_key = bytes("enrolment.public_key_base64", &public_key_base64)?;
+            let proof = proof("enrolment", &challenge_base64, &signature_base64)?;
             given.push(Credential::Enrolment(pb::Enrolment { code, public_key, proof: Some(proof) }));
         }
         if given.len() > 1 {
@@ -139,8 +140,8 @@ impl LoginBody {
 
 fn proof(place: &str, challenge: &str, signature: &str) -> Result<pb::KeyProof, Fault> {
     Ok(pb::KeyProof {
-        challenge: bytes(&format!("{place}.challenge"), challenge)?,
-        signature: bytes(&format!("{place}.signature"), signature)?,
+        challenge: bytes(&format!("{place}.challenge_base64"), challenge)?,
+        signature: bytes(&format!("{place}.signature_base64"), signature)?,
     })
 }
 
@@ -201,10 +202,10 @@ mod tests {
         assert_eq!(business(r#""business": "pass""#), "pass");
         assert_eq!(business(r#""business_base64": "AP8""#), &[0, 255][..]);
         assert!(matches!(credential(r#""jwt": "a.b.c""#), Ok(Credential::Jwt(text)) if text == "a.b.c"));
-        let key = credential(r#""key": {"user": "ada", "challenge": "AQ==", "signature": "Ag"}"#);
+        let key = credential(r#""key": {"user": "ada", "challenge_base64": "AQ==", "signature_base64": "Ag"}"#);
         let Ok(Credential::Key { user, proof }) = key else { panic!("no key") };
         assert_eq!((user.as_str(), &proof.challenge[..], &proof.signature[..]), ("ada", &[1][..], &[2][..]));
-        let enrolment = r#""enrolment": {"code": "C", "public_key": "Aw", "challenge": "AQ", "signature": "Ag"}"#;
+        let enrolment = r#""enrolment": {"code": "C", "public_key_base64": "Aw", "challenge_base64": "AQ", "signature_base64": "Ag"}"#;
         let Ok(Credential::Enrolment { code, public_key, .. }) = credential(enrolment) else { panic!("no enrolment") };
         assert_eq!((code.as_str(), &public_key[..]), ("C", &[3][..]));
     }
@@ -218,7 +219,7 @@ mod tests {
             (r#""business_base64": "hunter2!""#, Code::Malformed),
             (r#""key": "hunter2""#, Code::Malformed),
             (r#""agent": "hunter2""#, Code::MissingCredentials),
-            (r#""key": {"user": "", "challenge": "AQ==", "signature": "Ag"}"#, Code::InvalidName),
+            (r#""key": {"user": "", "challenge_base64": "AQ==", "signature_base64": "Ag"}"#, Code::InvalidName),
         ] {
             let refused = credential(fields).err().unwrap_or_else(|| panic!("{fields} was taken"));
             assert_eq!(refused.code, code, "{fields}: {refused}");
@@ -247,7 +248,7 @@ mod tests {
         );
         let given =
             Answer::Challenge { challenge: Bytes::from_static(&[0, 255]), expires_at: Timestamp::from_millis(9) };
-        assert_eq!(value(answer(&given)), serde_json::json!({"challenge": "AP8=", "expires_at_ms": 9}));
+        assert_eq!(value(answer(&given)), serde_json::json!({"challenge_base64": "AP8=", "expires_at_ms": 9}));
         assert_eq!(value(fault(&Fault::new(Code::LoginRefused, "no")))["error"], "login_refused");
     }
 }
