@@ -8,7 +8,7 @@ use jsonwebtoken::crypto::verify;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::auth::key_set::{ALGORITHMS, KeySet};
+use crate::auth::key_set::{KeySet, algorithm};
 use crate::model::clock::Timestamp;
 use crate::model::id::UserId;
 use crate::model::tenant::JwtLogin;
@@ -241,10 +241,6 @@ pub fn word(claim: &Value) -> Option<String> {
         Value::Bool(truth) => Some(truth.to_string()),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
-}
-
-fn algorithm(word: &str) -> Option<Algorithm> {
-    ALGORITHMS.iter().find(|(known, _)| *known == word).map(|(_, algorithm)| *algorithm)
 }
 
 fn claim<'c>(claims: &'c Map<String, Value>, name: &str) -> Option<&'c Value> {

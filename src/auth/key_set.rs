@@ -75,7 +75,8 @@ impl Key {
             && jwk.key_ops.as_ref().is_none_or(|words| words.iter().any(|word| word == "verify"));
         let (mut algorithms, verifier) = if signs { jwk.verifier()? } else { return None };
         if let Some(only) = &jwk.alg {
-            algorithms.retain(|algorithm| word(*algorithm) == only);
+            let only = algorithm(only);
+            algorithms.retain(|algorithm| Some(*algorithm) == only);
         }
         (!algorithms.is_empty()).then_some(Self { id: jwk.kid, algorithms, verifier })
     }
@@ -140,10 +141,13 @@ pub(super) const ALGORITHMS: &[(&str, Algorithm)] = &[
     ("ES256", Algorithm::ES256),
     ("ES384", Algorithm::ES384),
     ("EdDSA", Algorithm::EdDSA),
+    // Its newer word (RFC 9864, section 2.2).
+    ("Ed25519", Algorithm::EdDSA),
 ];
 
-fn word(algorithm: Algorithm) -> &'static str {
-    ALGORITHMS.iter().find(|(_, known)| *known == algorithm).map_or("", |(word, _)| word)
+/// The algorithm of this word; `None` for all that are never taken.
+pub(super) fn algorithm(word: &str) -> Option<Algorithm> {
+    ALGORITHMS.iter().find(|(known, _)| *known == word).map(|(_, algorithm)| *algorithm)
 }
 
 /// What an RSA key may be used with when the set does not say.
@@ -198,7 +202,7 @@ mod tests {
             ("r", &["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"][..]),
             ("p", &["ES256"]),
             ("q", &["ES384"]),
-            ("e", &["EdDSA"]),
+            ("e", &["EdDSA", "Ed25519"]),
         ] {
             for (word, algorithm) in super::ALGORITHMS {
                 let fits = !all.fitting(Some(id), *algorithm).is_empty();

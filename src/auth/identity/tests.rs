@@ -9,7 +9,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use super::{AUDIENCES_MAX, IDENTITY_BYTES_MAX, Refusal, Rules, RulesError, as_name, check};
-use crate::auth::key_set::KeySet;
+use crate::auth::key_set::{ALGORITHMS, KeySet};
 use crate::model::clock::Timestamp;
 use crate::model::tenant::JwtLogin;
 
@@ -127,7 +127,7 @@ fn rules() -> Rules {
 }
 
 fn all_algorithms() -> Rules {
-    let algorithms = super::ALGORITHMS.iter().map(|(word, _)| (*word).to_owned()).collect();
+    let algorithms = ALGORITHMS.iter().map(|(word, _)| (*word).to_owned()).collect();
     Rules::new(&JwtLogin { algorithms, ..way() }).unwrap()
 }
 
@@ -147,7 +147,7 @@ fn each_algorithm_is_taken_with_the_key_it_is_for() {
             }
         }
     };
-    for (word, algorithm) in super::ALGORITHMS {
+    for (word, algorithm) in ALGORITHMS {
         let token = provider.token(&json!({"alg": word, "kid": kid(word), "typ": "JWT"}), &claims());
         let identity = check(&token, &all_algorithms(), &keys, NOW).unwrap();
         assert_eq!(identity.user.as_str(), "ada", "{word}");
