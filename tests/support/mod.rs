@@ -4,6 +4,7 @@
 
 pub mod device;
 pub mod http;
+pub mod issuer;
 pub mod listener;
 pub mod receiver;
 pub mod sse;
