@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use pushline::hook::{self, Asker};
@@ -15,8 +16,10 @@ use pushline::model::fault::{Code, Fault};
 use pushline::model::id::{DeviceId, TenantId};
 use pushline::model::tenant::JwtLogin;
 use pushline::node::access::checks::{Ask, Checked, Checks, Options, refused, unavailable};
+use pushline::tls::{Acceptor, Certificate, develop};
 use serde_json::{Value, json};
 use support::issuer::{Issuer, Mood};
+use support::receiver::Receiver;
 use support::soon;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -33,6 +36,10 @@ struct Desk {
 
 impl Desk {
     fn new(issuer: &str, change: impl FnOnce(&mut Options, &mut JwtLogin)) -> Self {
+        Self::trusting(&hook::Options::default(), issuer, change)
+    }
+
+    fn trusting(trust: &hook::Options, issuer: &str, change: impl FnOnce(&mut Options, &mut JwtLogin)) -> Self {
         let mut options = Options::default();
         let mut way = JwtLogin {
             issuer: issuer.to_owned(),
@@ -42,7 +49,7 @@ impl Desk {
         };
         change(&mut options, &mut way);
         let (tasks, drained) = (TaskTracker::new(), CancellationToken::new());
-        let asker = Asker::new(&hook::Options::default()).expect("an asker");
+        let asker = Asker::new(trust).expect("an asker");
         let checks = Checks::new(asker, options, Clock::new(), tasks.clone(), drained.clone());
         let (tenant, device) = (TenantId::new("default"), DeviceId::new("phone"));
         Self { checks, way, tenant: tenant.expect("a name"), device: device.expect("a name"), tasks, drained }
@@ -280,6 +287,34 @@ async fn keys_may_have_a_url_of_their_own_and_tenants_share_them() {
     futures_util::future::join_all(logins).await;
     assert_eq!(desk.user(&issuer.token("first", "ada")).await, "ada");
     assert_eq!(issuer.fetched(), 1, "all waited for the same fetch");
+}
+
+/// A description that came by TLS does not lead to keys that anybody on the way could change.
+#[tokio::test]
+async fn keys_are_not_fetched_in_the_clear_when_the_provider_is_asked_by_tls() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let made = develop::open(folder.path(), &[], Clock::new().now().wall).expect("a certificate");
+    let certificate = Arc::new(Certificate::load(made.files).expect("a certificate"));
+    let front = Receiver::start_tls(Acceptor::new(certificate, &[b"http/1.1"]).expect("an acceptor")).await;
+    let issuer = Issuer::start().await;
+    let name = front.url("");
+    let mut claims = issuer.claims("ada");
+    claims["iss"] = json!(name);
+    let token = issuer.signed("first", &claims);
+    let trust = hook::Options { ca: Some(made.ca), ..hook::Options::default() };
+    for (keys, good) in [(format!("{}/keys", issuer.url()), false), (front.url("/keys"), true)] {
+        let desk = Desk::trusting(&trust, &name, |options, _| quick(options));
+        let description = json!({"issuer": name, "jwks_uri": keys}).to_string();
+        front.reply([(200, Vec::new(), description.into_bytes()), (200, Vec::new(), issuer.published())]);
+        assert_eq!(desk.login(&token).await.is_ok(), good, "{keys}");
+        desk.drained.cancel();
+        desk.tasks.close();
+        soon("the end of its fetches", desk.tasks.wait()).await;
+        front.forget();
+    }
+    assert_eq!(issuer.fetched(), 0, "they were not even asked for");
+    let stranger = Desk::new(&name, |_, _| {});
+    assert_eq!(stranger.login(&token).await, Err(unavailable()), "whose certificate is not trusted");
 }
 
 /// P1.16: nothing goes on behind a gateway that has ended.

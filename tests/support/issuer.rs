@@ -80,6 +80,11 @@ impl Issuer {
         self.shared().keys.remove(kid);
     }
 
+    /// The page with its keys.
+    pub fn published(&self) -> Vec<u8> {
+        self.shared().published()
+    }
+
     /// How its pages are from now on.
     pub fn set(&self, mood: Mood) {
         self.shared().mood = mood;
@@ -122,6 +127,14 @@ impl Drop for Issuer {
 }
 
 impl Shared {
+    fn published(&self) -> Vec<u8> {
+        let jwk = |(kid, key): (&String, &Ed25519KeyPair)| {
+            let x = URL_SAFE_NO_PAD.encode(key.public_key().as_ref());
+            json!({"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": kid, "x": x})
+        };
+        json!({ "keys": self.keys.iter().map(jwk).collect::<Vec<_>>() }).to_string().into_bytes()
+    }
+
     fn page(&mut self, path: &str) -> Option<Response> {
         let is_keys = path == "/keys";
         self.fetched += usize::from(is_keys);
@@ -132,13 +145,7 @@ impl Shared {
                 return Some((status, [("location", "/keys")]).into_response());
             }
             (Mood::Keys(text), true) | (Mood::Description(text), false) => text.clone(),
-            (_, true) => {
-                let jwk = |(kid, key): (&String, &Ed25519KeyPair)| {
-                    let x = URL_SAFE_NO_PAD.encode(key.public_key().as_ref());
-                    json!({"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": kid, "x": x})
-                };
-                json!({ "keys": self.keys.iter().map(jwk).collect::<Vec<_>>() }).to_string().into_bytes()
-            }
+            (_, true) => self.published(),
             (_, false) if path == "/.well-known/openid-configuration" => {
                 json!({"issuer": self.url, "jwks_uri": format!("{}/keys", self.url)}).to_string().into_bytes()
             }

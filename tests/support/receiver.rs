@@ -125,6 +125,11 @@ impl Receiver {
         *self.shared.otherwise.lock().expect("no panic") = reply;
     }
 
+    /// Forgets answers that were ordered and not fetched.
+    pub fn forget(&self) {
+        self.shared.replies.lock().expect("no panic").clear();
+    }
+
     /// All that came so far.
     pub fn received(&self) -> Vec<Received> {
         self.shared.received.lock().expect("no panic").clone()
