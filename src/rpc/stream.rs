@@ -132,11 +132,16 @@ impl<W: Work, S: Stream<Item = Result<Ask<W::Request>, Fault>> + Unpin> Answers<
         }
     }
 
-    /// Begins with what has arrived, as far as the bounds allow. True when more may be there already.
+    /// Begins with what has arrived, as far as the bounds allow and the caller may go on. True when more may be there already.
     fn read(&mut self, context: &mut Context<'_>) -> bool {
         if self.end.is_none() && self.stopped.as_mut().poll(context).is_ready() {
             let words = "the gateway is being drained; what was answered as done is kept, send the rest elsewhere";
             self.end = Some(Err(Fault::new(Code::Draining, words)));
+        }
+        if self.end.is_none()
+            && let Err(fault) = self.intake.node.recheck_caller(&self.caller)
+        {
+            self.end = Some(Err(fault));
         }
         for _ in 0..READS_PER_TURN {
             let full = self.outstanding.len() >= W::UNDER_WAY_MAX || self.outstanding_bytes >= OUTSTANDING_BYTES_MAX;

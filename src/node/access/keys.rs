@@ -65,10 +65,30 @@ impl Node {
                 self.in_time(&*kept.ok_or_else(|| Fault::new(Code::InvalidCredentials, words))?)?
             }
         };
-        if self.access.is_suspended(&caller.tenant) {
+        self.refuse_suspended(&caller.tenant)?;
+        Ok(caller)
+    }
+
+    /// Whether who called may go on: the key is still there and in time, and its tenant is not suspended. For calls that
+    /// last.
+    ///
+    /// # Errors
+    /// `invalid_credentials` or `tenant_suspended`.
+    pub fn recheck_caller(&self, caller: &Caller) -> Result<(), Fault> {
+        let is_this = |id: &KeyId, tenant: &TenantId| *id == caller.key && *tenant == caller.tenant;
+        if !self.authority.fixed_keys().iter().any(|fixed| is_this(&fixed.id, &fixed.tenant)) {
+            let words = "the API key was removed";
+            let kept = self.access.key_of(&caller.tenant, &caller.key);
+            self.in_time(&*kept.ok_or_else(|| Fault::new(Code::InvalidCredentials, words))?)?;
+        }
+        self.refuse_suspended(&caller.tenant)
+    }
+
+    fn refuse_suspended(&self, tenant: &TenantId) -> Result<(), Fault> {
+        if self.access.is_suspended(tenant) {
             return Err(Fault::new(Code::TenantSuspended, "the tenant is suspended; the operator knows why"));
         }
-        Ok(caller)
+        Ok(())
     }
 
     /// The answer to a wrong key is the same, whether or not there is a key with its id.

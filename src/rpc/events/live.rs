@@ -5,8 +5,8 @@ use std::time::Duration;
 use futures_util::Stream;
 use futures_util::stream::unfold;
 
+use crate::model::access::Caller;
 use crate::model::fault::{Code, Fault};
-use crate::model::id::TenantId;
 use crate::node::journal::{Batch, Journal, Wanted};
 use crate::rpc::intake::Intake;
 
@@ -27,28 +27,31 @@ const BEAT: Duration = Duration::from_secs(15);
 /// Begins to follow a journal.
 ///
 /// # Errors
-/// When the tenant has too many streams open, or the store failed.
+/// When the tenant has too many streams open, or the store failed. A caller that may not any more is told so at the end.
 pub(super) async fn begin(
     intake: &Intake,
-    tenant: &TenantId,
+    caller: &Caller,
     journal: Journal,
     wanted: Wanted,
     after: Option<u64>,
 ) -> Result<impl Stream<Item = Step> + Send + use<>, Fault> {
-    let follow = intake.node.follow(tenant, journal, wanted, after).await?;
-    let stop = intake.stop.clone();
-    Ok(unfold(Some((follow, stop)), |state| async move {
-        let (mut follow, stop) = state?;
+    let follow = intake.node.follow(&caller.tenant, journal, wanted, after).await?;
+    let (intake, caller) = (intake.clone(), caller.clone());
+    Ok(unfold(Some((follow, intake, caller)), |state| async move {
+        let (mut follow, intake, caller) = state?;
         let step = tokio::select! {
             // What is there is told before the end.
             biased;
-            batch = tokio::time::timeout(BEAT, follow.next()) => told(batch),
-            () = stop.cancelled() => {
+            batch = tokio::time::timeout(BEAT, follow.next()) => match intake.node.recheck_caller(&caller) {
+                Ok(()) => told(batch),
+                Err(fault) => Step::End(fault),
+            },
+            () = intake.stop.cancelled() => {
                 Step::End(Fault::new(Code::Draining, "the gateway is being drained; begin again from the last position"))
             }
         };
         let goes_on = !matches!(step, Step::End(_));
-        Some((step, goes_on.then_some((follow, stop))))
+        Some((step, goes_on.then_some((follow, intake, caller))))
     }))
 }
 

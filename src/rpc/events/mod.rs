@@ -64,7 +64,7 @@ impl Receipts for Service {
         request: tonic::Request<pb::StreamReceiptsRequest>,
     ) -> Answered<Self::StreamReceiptsStream> {
         let caller = caller(&request)?;
-        let batches = receipts::stream(&self.intake, &caller.tenant, request.into_inner()).await;
+        let batches = receipts::stream(&self.intake, &caller, request.into_inner()).await;
         batches.map(tonic::Response::new).map_err(|fault| to_status(&fault))
     }
 
@@ -87,7 +87,7 @@ impl Receipts for Service {
         request: tonic::Request<pb::StreamPresenceRequest>,
     ) -> Answered<Self::StreamPresenceStream> {
         let caller = caller(&request)?;
-        let batches = presence::stream(&self.intake, &caller.tenant, request.into_inner()).await;
+        let batches = presence::stream(&self.intake, &caller, request.into_inner()).await;
         batches.map(tonic::Response::new).map_err(|fault| to_status(&fault))
     }
 

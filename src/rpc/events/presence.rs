@@ -9,6 +9,7 @@ use futures_util::stream::BoxStream;
 use http::StatusCode;
 use serde_json::json;
 
+use crate::model::access::Caller;
 use crate::model::fault::{Code, Fault};
 use crate::model::id::TenantId;
 use crate::model::presence::{self, What};
@@ -56,11 +57,11 @@ pub(super) fn list(
 /// Comings and goings as gRPC streams them.
 pub(super) async fn stream(
     intake: &Intake,
-    tenant: &TenantId,
+    caller: &Caller,
     request: pb::StreamPresenceRequest,
 ) -> Result<BoxStream<'static, Result<pb::PresenceBatch, tonic::Status>>, Fault> {
     let wanted = Wanted { user: ask::user(&request.user)?, ..Wanted::default() };
-    let steps = live::begin(intake, tenant, Journal::Presence, wanted, request.after).await?;
+    let steps = live::begin(intake, caller, Journal::Presence, wanted, request.after).await?;
     let batches = steps.filter_map(|step| async {
         match step {
             Step::Batch(batch) => Some(Ok(to_pb(batch))),
@@ -102,7 +103,7 @@ async fn events(State(intake): State<Intake>, request: Request) -> Response {
         let after = sse::begin_after(&parts, ask::number(&mut query, "after")?)?;
         let wanted = Wanted { user: ask::user(&query.text("user").unwrap_or_default())?, ..Wanted::default() };
         let follow = ask::follow(&mut query)?;
-        sse::respond(&intake, &caller.tenant, (Journal::Presence, "events"), wanted, (after, follow)).await
+        sse::respond(&intake, &caller, (Journal::Presence, "events"), wanted, (after, follow)).await
     };
     answered.await.unwrap_or_else(|fault| to_response(&fault))
 }

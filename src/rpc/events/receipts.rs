@@ -7,8 +7,8 @@ use axum::routing::get;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
+use crate::model::access::Caller;
 use crate::model::fault::Fault;
-use crate::model::id::TenantId;
 use crate::model::receipt::{End, Receipt, What};
 use crate::node::journal::{Batch, Event, Journal, Wanted};
 use crate::rpc::events::live::{self, Step};
@@ -26,11 +26,11 @@ pub(super) fn router() -> Router<Intake> {
 /// Receipts as gRPC streams them.
 pub(super) async fn stream(
     intake: &Intake,
-    tenant: &TenantId,
+    caller: &Caller,
     request: pb::StreamReceiptsRequest,
 ) -> Result<BoxStream<'static, Result<pb::ReceiptBatch, tonic::Status>>, Fault> {
     let wanted = wanted(&request.message, &request.tag)?;
-    let steps = live::begin(intake, tenant, Journal::Receipts, wanted, request.after).await?;
+    let steps = live::begin(intake, caller, Journal::Receipts, wanted, request.after).await?;
     let batches = steps.filter_map(|step| async {
         match step {
             Step::Batch(batch) => Some(Ok(to_pb(batch))),
@@ -50,7 +50,7 @@ async fn receipts(State(intake): State<Intake>, request: Request) -> Response {
         let message = query.text("message").unwrap_or_default();
         let wanted = wanted(&message, &query.text("tag").unwrap_or_default())?;
         let follow = ask::follow(&mut query)?;
-        sse::respond(&intake, &caller.tenant, (Journal::Receipts, "receipts"), wanted, (after, follow)).await
+        sse::respond(&intake, &caller, (Journal::Receipts, "receipts"), wanted, (after, follow)).await
     };
     answered.await.unwrap_or_else(|fault| to_response(&fault))
 }

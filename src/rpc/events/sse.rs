@@ -16,8 +16,8 @@ use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
+use crate::model::access::Caller;
 use crate::model::fault::{Code, Fault};
-use crate::model::id::TenantId;
 use crate::node::event_json;
 use crate::node::journal::{Batch, Journal, Wanted};
 use crate::rpc::events::live::{self, Step};
@@ -28,16 +28,16 @@ use crate::rpc::intake::Intake;
 /// Answers with a stream, or with a page when `follow` is false.
 pub(super) async fn respond(
     intake: &Intake,
-    tenant: &TenantId,
+    caller: &Caller,
     (journal, name): (Journal, &str),
     wanted: Wanted,
     (after, follow): (Option<u64>, bool),
 ) -> Result<Response, Fault> {
     if !follow {
-        let batch = intake.node.look_up(tenant, journal, wanted, after.unwrap_or(0)).await?;
+        let batch = intake.node.look_up(&caller.tenant, journal, wanted, after.unwrap_or(0)).await?;
         return Ok(answer(StatusCode::OK, &page(&batch, name)));
     }
-    let steps = live::begin(intake, tenant, journal, wanted, after).await?;
+    let steps = live::begin(intake, caller, journal, wanted, after).await?;
     let body = Body::from_stream(steps.map(|step| Ok::<Bytes, Infallible>(text(step).into())));
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
