@@ -6,6 +6,7 @@ mod support;
 use std::time::Duration;
 
 use http::HeaderMap;
+use pushline::client::backend::Admin;
 use pushline::config::Config;
 use pushline::model::clock::Clock;
 use pushline::model::tenant::Rate;
@@ -177,6 +178,58 @@ async fn requests_of_a_device_and_of_its_user() {
     assert_eq!(subscribe(&mut other, "a").await["grpc-status"], "0");
     assert_eq!(metric(gateway.backend, "pushline_rate_limited_total{what=\"device_request\"}").await, 3.0);
     assert_eq!(metric(gateway.backend, "pushline_rate_limited_total{what=\"user_request\"}").await, 1.0);
+}
+
+/// The word that an `Open` is refused with.
+async fn refused_open(gateway: &Gateway, user: &str, device: &str) -> HeaderMap {
+    let mut connection = Device::connect(gateway.devices, &gateway.ca).await;
+    let request = pb::OpenRequest { token: gateway.token(user, device), ..Default::default() };
+    connection.call(Method::Open, &request).await.2
+}
+
+/// What the operator sets holds at once, for that tenant only, and also when it is more than the gateway's own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_has_rates_and_numbers_of_its_own() {
+    let gateway = gateway(|config| config.rate.pushes_per_tenant = scarce(2)).await;
+    let key = std::fs::read_to_string(gateway.data().join("auth/admin-key")).expect("the admin key");
+    let admin =
+        Admin::connect(&format!("http://{}", gateway.admin), key.trim(), None).await.expect("the admin listener");
+    let set = async |limits: pb::TenantLimits| {
+        let request =
+            pb::UpdateTenantRequest { name: "default".to_owned(), limits: Some(limits), login: None, version: 0 };
+        soon("the update", admin.update_tenant(request)).await.expect("an update");
+    };
+    let mut client = gateway.backend().await;
+    let mut other = backend(gateway.backend, &gateway.other_key).await;
+    for client in [&mut client, &mut other] {
+        for _ in 0..2 {
+            push(client, to_user("ada", "in time")).await;
+        }
+        assert_limited(&soon("a refusal", client.push(to_user("ada", "late"))).await.expect_err("too fast"));
+    }
+    let pushes = pb::Rate { count: 1, per_seconds: 3_600, burst: 5 };
+    set(pb::TenantLimits { pushes: Some(pushes), ttl_seconds: Some(60), ..Default::default() }).await;
+    for _ in 0..3 {
+        let accepted = soon("an answer", client.push(to_user("ada", "again"))).await.expect("more").into_inner();
+        assert_eq!(accepted.expires_at_ms - accepted.accepted_at_ms, 60_000);
+    }
+    for client in [&mut client, &mut other] {
+        assert_limited(&soon("a refusal", client.push(to_user("ada", "late"))).await.expect_err("too fast"));
+    }
+
+    set(pb::TenantLimits { connections: Some(3), connections_per_user: Some(2), ..Default::default() }).await;
+    let _phone = session(&gateway, "ada", "phone").await;
+    let _laptop = session(&gateway, "ada", "laptop").await;
+    let refused = refused_open(&gateway, "ada", "watch").await;
+    assert_eq!(refused["pushline-code"], "too_many_user_connections");
+    assert_eq!(refused["retry-after"], "10", "a guess, as nobody knows when she goes");
+    let _bob = session(&gateway, "bob", "phone").await;
+    assert_eq!(refused_open(&gateway, "eve", "phone").await["pushline-code"], "tenant_quota");
+    // A newer connection of a device takes the place of the older one.
+    let _phone = session(&gateway, "ada", "phone").await;
+    set(pb::TenantLimits::default()).await;
+    let _watch = session(&gateway, "ada", "watch").await;
+    let _eve = session(&gateway, "eve", "phone").await;
 }
 
 /// Whoever waits as told is let in the next time, and no faster than the rate in the long run.

@@ -157,28 +157,4 @@ fn network(address: IpAddr) -> IpAddr {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::IpAddr;
-    use std::time::Duration;
-
-    use super::{Limited, network, too_fast};
-    use crate::model::fault::Code;
-    use crate::model::tenant::Rate;
-
-    #[test]
-    fn an_address_is_what_one_subscriber_has() {
-        let network = |address: &str| network(address.parse::<IpAddr>().unwrap());
-        assert_eq!(network("192.0.2.7"), network("::ffff:192.0.2.7"));
-        assert_ne!(network("192.0.2.7"), network("192.0.2.8"));
-        assert_eq!(network("2001:db8:1:2::7"), network("2001:db8:1:2:ffff::8"));
-        assert_ne!(network("2001:db8:1:2::7"), network("2001:db8:1:3::7"));
-    }
-
-    #[test]
-    fn the_refusal_says_what_may_come_and_when_to_come_back() {
-        let rate = Rate::parse("10/min burst 20").unwrap();
-        let fault = too_fast(Limited::UserLogin, rate, Duration::from_micros(5_900_001));
-        assert_eq!((fault.code, fault.wait_seconds()), (Code::RateLimited, Some(6)));
-        assert!(fault.words.contains("10/min burst 20") && fault.words.contains("5901 ms"), "{fault}");
-    }
-}
+mod tests;
