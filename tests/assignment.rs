@@ -4,7 +4,7 @@
 mod support;
 
 use pushline::assign::Misplaced;
-use pushline::config::Config;
+use pushline::config::{Config, Settings};
 use pushline::model::id::NodeName;
 use pushline::wire::device::Method;
 use pushline::wire::pb::OpenRequest;
@@ -147,4 +147,15 @@ async fn a_gateway_by_itself_names_no_nodes() {
     assert_eq!(pushes.push().await.payload, b"1"[..]);
     let (_, nodes) = tokio::join!(gateway.stop(), asked(&mut pushes));
     assert!(nodes.is_empty(), "{nodes:?}");
+}
+
+/// The example of docs/assignment.md is one that the gateway takes.
+#[test]
+fn the_example_of_the_page_is_right() {
+    let page = include_str!("../docs/assignment.md");
+    let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), example).expect("written");
+    let settings = Settings::load(Some(file.path()), [], &[]).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!((settings.config().cluster.nodes.len(), settings.config().cluster.rules.len()), (3, 3));
 }
