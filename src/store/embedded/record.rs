@@ -3,6 +3,7 @@
 
 mod entry;
 mod event;
+mod line;
 mod message;
 mod people;
 mod scheduled;
@@ -11,7 +12,8 @@ mod sum;
 
 pub(super) use self::entry::{decode_entry, encode_entry};
 pub(super) use self::event::{Written, put_event, put_receipt};
-pub(super) use self::message::{Fate, Line, Message};
+pub(super) use self::line::Line;
+pub(super) use self::message::{Fate, Message};
 pub(super) use self::people::{Device, Follow, Group, User, decode_count, decode_holder, encode_count, encode_holder};
 pub(super) use self::scheduled::Scheduled;
 pub(super) use self::shelved::{decode_shelved, encode_shelved};
