@@ -55,7 +55,7 @@ macro_rules! contract {
                 two_devices_have_cursors_of_their_own, older_and_newer_cursors_merge, void_cursors_are_ignored,
                 a_topic_is_followed_from_its_head, subscribing_again_changes_nothing, subscriptions_have_a_limit,
                 unknown_devices_cannot_subscribe, absent_devices_are_forgotten, open_devices_are_not_absent,
-                cursors_and_subscriptions_survive_reopening;
+                cursors_and_subscriptions_survive_reopening, a_device_is_forgotten_at_once;
             messages: a_message_tells_its_state, a_message_of_another_tenant_is_unknown, a_message_tells_each_device,
                 dead_letters_are_shown, a_repeated_key_gives_the_first_outcome, a_repeated_key_in_one_batch,
                 a_key_with_other_content_is_a_conflict, keys_of_tenants_are_apart, a_refused_push_leaves_no_key,

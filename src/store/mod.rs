@@ -402,8 +402,9 @@ pub trait Store: Send + Sync + 'static {
     /// What a tenant takes now.
     fn usage(&self, tenant: &TenantId) -> Answer<Usage>;
 
-    /// Forgets a device that is not open, with its cursors and subscriptions, as if it had been absent for long. Unknown
-    /// devices are ignored.
+    /// Forgets a device that is not open, with its cursors and subscriptions, as if it had been absent for long. Ignored
+    /// are devices that are open or not known. Answers when it is on disk. Never refused as busy: who waits for its answer
+    /// is bounded elsewhere.
     fn forget(&self, receiver: &Receiver, now: Timestamp) -> Answer<()>;
 
     /// Merges cursors and records dead messages. Answers when the operating system has them: they survive the death of

@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::{Place, at, cursor_with, id, inbox, minutes, push, receiver, settle, sweep_all, tenant, topic, topic_name};
 use crate::model::clock::Timestamp;
 use crate::model::cursor::Cursor;
-use crate::model::log::{Epoch, LogId, Offset};
-use crate::store::{Append, DeviceState, Error, Following, Limits, Store};
+use crate::model::log::{Epoch, Head, LogId, Offset};
+use crate::model::presence;
+use crate::store::{Append, DeviceState, Error, Event, Following, Journal, Limits, Store};
 
 async fn cursor_of(store: &dyn Store, user: &str, device: &str, log: &LogId) -> Cursor {
     let opened = store.open(&receiver(user, device), at(0)).await.unwrap();
@@ -221,4 +222,53 @@ pub(in crate::store) async fn cursors_and_subscriptions_survive_reopening(place:
         0,
         "it is a topic"
     );
+}
+
+pub(in crate::store) async fn a_device_is_forgotten_at_once(place: &dyn Place) {
+    let limits = Limits { inbox_entries_max: 1, ..Limits::default() };
+    let store = place.open(limits.clone());
+    let (phone, pad, log) = (receiver("ann", "phone"), receiver("ann", "pad"), inbox("ann"));
+    for device in [&phone, &pad] {
+        store.open(device, at(0)).await.unwrap();
+    }
+    store.subscribe(&phone, vec![topic_name("news")]).await.unwrap();
+    let long = |number| Append { expires_at: at(0) + minutes(99), ..push(&log, number) };
+    let first = store.append(long(1)).await.unwrap();
+    settle(&*store, &pad, &log, cursor_with(first, &[(1, 1)])).await.unwrap();
+    // One that is open stays, however often it was opened.
+    store.open(&phone, at(1)).await.unwrap();
+    for _ in 0..2 {
+        store.forget(&phone, at(1)).await.unwrap();
+        assert_eq!(store.append(long(2)).await, Err(Error::LogFull(1)), "it waits for its entry");
+        store.leave(&phone, at(1)).await.unwrap();
+    }
+    let flushes = store.health().flushes;
+    // In the order of the calls.
+    let (gone, second) = (store.forget(&phone, at(2)), store.append(long(2)));
+    assert_eq!(gone.await, Ok(()));
+    assert!(second.await.is_ok(), "nobody waits for the first any more");
+    assert!(store.health().flushes > flushes);
+    for unknown in [&phone, &receiver("nobody", "phone")] {
+        assert_eq!(store.forget(unknown, at(3)).await, Ok(()));
+    }
+    let events = store.journal(&tenant("acme"), Journal::Presence, 0, 9).await.unwrap().events;
+    let expired = presence::Event {
+        at: at(2),
+        device: Some((phone.user.clone(), phone.device.clone())),
+        what: presence::What::SessionExpired,
+    };
+    assert_eq!(events, [(1, Event::Presence(expired))], "told once");
+    drop(store);
+
+    let store = place.open(limits);
+    assert_eq!(store.follows(&phone).await, Err(Error::UnknownDevice));
+    assert_eq!(store.heads(vec![topic("news")]).await, Ok(vec![Head::default()]), "what it alone followed is gone");
+    let known = store.user(&tenant("acme"), &phone.user).await.unwrap().devices;
+    assert_eq!(known.into_iter().map(|device| device.device).collect::<Vec<_>>(), [pad.device]);
+    assert!(store.open(&phone, at(4)).await.unwrap().new);
+    // What was to be done with the former one is not done to this one.
+    let absence = Limits::default().device_absence_max;
+    store.leave(&phone, at(0) + absence / 4 * 3).await.unwrap();
+    sweep_all(&*store, at(0) + absence).await;
+    assert!(!store.open(&phone, at(0) + absence).await.unwrap().new);
 }

@@ -31,6 +31,7 @@ enum Step {
     Append { log: usize, key: Option<u8>, only: Option<usize>, ttl: u64, repeat: Option<(u8, u64)> },
     Open(usize, usize),
     Leave(usize, usize),
+    Forget(usize, usize),
     Subscribe(usize, usize, usize),
     Unsubscribe(usize, usize, usize),
     Commit { user: usize, device: usize, log: usize, from: u64, length: u64, void: bool },
@@ -59,6 +60,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => commit,
         2 => who().prop_map(|(user, device)| Step::Open(user, device)),
         1 => who().prop_map(|(user, device)| Step::Leave(user, device)),
+        1 => who().prop_map(|(user, device)| Step::Forget(user, device)),
         2 => (who(), 0_usize..2).prop_map(|((user, device), topic)| Step::Subscribe(user, device, topic)),
         1 => (who(), 0_usize..2).prop_map(|((user, device), topic)| Step::Unsubscribe(user, device, topic)),
         4 => (1_u64..25).prop_map(Step::Pass),
@@ -126,13 +128,15 @@ struct World {
     /// Settled offsets by device and log.
     cursors: BTreeMap<Receiver, BTreeMap<LogId, Ranges>>,
     repeats: BTreeMap<String, (u64, Appended)>,
+    /// How many times devices are open.
+    present: BTreeMap<Receiver, u32>,
 }
 
 impl World {
     fn new(owner: TenantId, store: Arc<dyn Store>) -> Self {
-        let (messages, logs, cursors, repeats) = Default::default();
+        let (messages, logs, cursors, repeats, present) = Default::default();
         let heard = Heard::of(&*store);
-        Self { owner, store: Some(store), heard, now: 0, messages, logs, cursors, repeats }
+        Self { owner, store: Some(store), heard, now: 0, messages, logs, cursors, repeats, present }
     }
 
     fn store(&self) -> &dyn Store {
@@ -145,6 +149,7 @@ impl World {
 
     fn reopen(&mut self, place: &dyn Place, limits: &Limits) {
         self.store = None;
+        self.present.clear();
         let store = place.open(limits.clone());
         self.heard = Heard::of(&*store);
         self.store = Some(store);
@@ -172,7 +177,16 @@ impl World {
             Step::Append { log, key, only, ttl, repeat } => self.append(log, key, only, ttl, repeat).await,
             Step::Open(user, device) => self.open(self.receiver(user, device)).await,
             Step::Leave(user, device) => {
-                self.store().leave(&self.receiver(user, device), self.now()).await.unwrap();
+                let receiver = self.receiver(user, device);
+                self.store().leave(&receiver, self.now()).await.unwrap();
+                self.present.entry(receiver).and_modify(|times| *times = times.saturating_sub(1));
+            }
+            Step::Forget(user, device) => {
+                let receiver = self.receiver(user, device);
+                self.store().forget(&receiver, self.now()).await.unwrap();
+                if self.present.get(&receiver).is_none_or(|times| *times == 0) {
+                    self.cursors.remove(&receiver);
+                }
             }
             Step::Subscribe(user, device, topic) => self.subscribe(self.receiver(user, device), topic).await,
             Step::Unsubscribe(user, device, topic) => {
@@ -287,6 +301,7 @@ impl World {
     async fn open(&mut self, receiver: Receiver) {
         let opened = self.store().open(&receiver, self.now()).await.unwrap();
         assert_eq!(opened.new, !self.cursors.contains_key(&receiver));
+        *self.present.entry(receiver.clone()).or_default() += 1;
         let inbox = LogId::Inbox(receiver.tenant.clone(), receiver.user.clone());
         if opened.new {
             self.born(&inbox, opened.follows.following[0].head.epoch);

@@ -42,6 +42,15 @@ impl Writer {
         Ok(())
     }
 
+    /// See [`crate::store::Store::forget`].
+    pub(super) fn forget(&mut self, receiver: &Receiver, now: Timestamp) -> Result<(), Error> {
+        if !self.present.contains_key(receiver) && self.forget_device(receiver, now)? > 0 {
+            self.now = now;
+            self.sync = true;
+        }
+        Ok(())
+    }
+
     /// See [`crate::store::Store::subscribe`].
     pub(super) fn subscribe(
         &mut self,

@@ -150,6 +150,17 @@ impl Embedded {
     }
 
     /// Queues what is asked rarely; `bytes` is about what it holds.
+    /// The same, also when the queue is full: for what is bounded by something else.
+    fn beyond<T: Send + 'static>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Answer<T> {
+        let (reply, answer) = oneshot::channel();
+        let command = command(reply);
+        let bytes = command.bytes();
+        match self.queue.push_beyond(command, bytes) {
+            Ok(()) => Answer::awaited(answer),
+            Err(error) => Answer::known(Err(error)),
+        }
+    }
+
     fn write_with<T: Send + 'static>(
         &self,
         bytes: usize,
@@ -210,15 +221,9 @@ impl Store for Embedded {
     }
 
     fn leave(&self, receiver: &Receiver, now: Timestamp) -> Answer<()> {
-        let (reply, answer) = oneshot::channel();
-        let command = Command::Leave(receiver.clone(), now, reply);
-        let bytes = command.bytes();
         // There are no more of them than open devices. One that was refused would leave its device open for ever: it
         // would never be forgotten, and what it did not ack would fill its inbox.
-        match self.queue.push_beyond(command, bytes) {
-            Ok(()) => Answer::awaited(answer),
-            Err(error) => Answer::known(Err(error)),
-        }
+        self.beyond(|reply| Command::Leave(receiver.clone(), now, reply))
     }
 
     fn subscribe(&self, receiver: &Receiver, topics: Vec<TopicName>) -> Answer<(Vec<Following>, u32)> {
@@ -260,8 +265,10 @@ impl Store for Embedded {
         Answer::known(Err(Error::Failed("not built yet".to_owned())))
     }
 
-    fn forget(&self, _receiver: &Receiver, _now: Timestamp) -> Answer<()> {
-        Answer::known(Err(Error::Failed("not built yet".to_owned())))
+    fn forget(&self, receiver: &Receiver, now: Timestamp) -> Answer<()> {
+        let receiver = receiver.clone();
+        let apply = move |writer: &mut Writer| writer.forget(&receiver, now);
+        self.beyond(|reply| Command::Rare(Box::new(Rare { apply, reply }), 0))
     }
 
     fn commit(&self, commit: Commit) -> Answer<()> {

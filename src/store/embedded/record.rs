@@ -26,7 +26,7 @@ use crate::model::ranges::Ranges;
 use crate::store::{Appended, Error};
 
 /// The format of all records. Another number in a folder means that this program cannot read it.
-pub(super) const FORMAT: u8 = 3;
+pub(super) const FORMAT: u8 = 4;
 
 /// A log's record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

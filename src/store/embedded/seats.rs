@@ -54,8 +54,9 @@ impl Writer {
         }
         self.follow(receiver, &inbox, |log| Cursor::after(log.head.epoch, Offset::ZERO))?;
         let key = key::device(receiver);
-        self.put_due(now + self.limits.device_absence_max / 2, key::Purpose::Absence, &key);
-        let device = record::Device { seen: now, number, joined, broadcast, ..record::Device::default() };
+        let due = now + self.limits.device_absence_max / 2;
+        self.put_due(due, key::Purpose::Absence, &key);
+        let device = record::Device { seen: now, due, number, joined, broadcast, ..record::Device::default() };
         self.staged.put(key, device.encode());
         self.sync = true;
         Ok(())
@@ -88,6 +89,7 @@ impl Writer {
         let key = key::device(receiver);
         self.joined.forget(&key);
         self.staged.remove(key);
+        self.staged.remove(key::due(device.due, key::Purpose::Absence, &key));
         self.staged.remove(key::number(tenant, device.number));
         self.roll.change(tenant, |roll| {
             roll.index.forget(device.number, &topics, &device.attributes);

@@ -185,7 +185,6 @@ impl Writer {
         let absence_max = self.limits.device_absence_max;
         let look_again = if self.present.contains_key(&receiver) {
             device.seen = device.seen.max(now);
-            self.staged.put(target.to_vec(), device.encode());
             now + absence_max / 2
         } else if device.seen + absence_max > now {
             device.seen + absence_max
@@ -194,7 +193,9 @@ impl Writer {
             return self.forget_device(&receiver, now);
         };
         // Never at the key that is being removed.
-        self.put_due(look_again.max(Timestamp::from_millis(now.as_millis() + 1)), Purpose::Absence, target);
+        device.due = look_again.max(Timestamp::from_millis(now.as_millis() + 1));
+        self.put_due(device.due, Purpose::Absence, target);
+        self.staged.put(target.to_vec(), device.encode());
         Ok(1)
     }
 }

@@ -157,8 +157,8 @@ async fn a_folder_of_another_format_is_refused() {
     assert!(open().contains("is not a store"), "{}", open());
     fs::remove_dir_all(folder.path()).unwrap();
     drop(embedded(folder.path()));
-    rewrite(Some(&[2]));
-    assert!(open().contains("format [2]; this version reads format 3 only"), "{}", open());
+    rewrite(Some(&[3]));
+    assert!(open().contains("format [3]; this version reads format 4 only"), "{}", open());
     fs::write(folder.path().join("version"), [b'F', b'J', b'L', 200]).unwrap();
     assert!(open().contains("cannot be opened") || open().contains("another version"), "{}", open());
 }
@@ -327,6 +327,34 @@ async fn nothing_is_left_when_all_is_over() {
     ];
     assert_eq!(rows.map(|row| row.unwrap().0.to_vec()).collect::<Vec<_>>(), kept);
     assert_eq!(store.roll.size().0, 0);
+}
+
+/// Viewers of a share come and go by the thousand: nothing of one may lie there until it would have been absent.
+#[tokio::test]
+async fn nothing_is_left_of_a_device_that_was_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = embedded(folder.path());
+    let LogId::Inbox(tenant, user) = log() else { unreachable!("an inbox") };
+    let receiver = Receiver { tenant: tenant.clone(), user, device: DeviceId::new("viewer").unwrap() };
+    let at = |count: u32| Timestamp::ZERO + Limits::default().device_absence_max / 10 * count;
+    for seen in [0, 6, 12] {
+        // Looked at by a sweep while it is open, and when it has left.
+        store.open(&receiver, at(seen)).await.unwrap();
+        store.subscribe(&receiver, vec![TopicName::new("news").unwrap()]).await.unwrap();
+        while store.sweep(at(seen + 5)).await.unwrap().more {}
+        store.leave(&receiver, at(seen + 5)).await.unwrap();
+        while store.sweep(at(seen + 6)).await.unwrap().more {}
+    }
+    store.forget(&receiver, at(18)).await.unwrap();
+    while store.sweep(at(18) + Limits::default().journal_ttl).await.unwrap().more {}
+    let rows = store.table.latest_range(&[0], &[255]).map(|row| row.unwrap().0.to_vec());
+    let kept = [
+        key::FORMAT.to_vec(),
+        key::log(&LogId::Broadcast(tenant.clone())),
+        key::numbers(&tenant),
+        key::reach(&tenant, Journal::Presence),
+    ];
+    assert_eq!(rows.collect::<Vec<_>>(), kept);
 }
 
 #[tokio::test]

@@ -23,16 +23,18 @@ pub(in super::super) struct Device {
     pub(in super::super) joined: Offset,
     /// What is in the broadcast log up to here is not for it.
     pub(in super::super) broadcast: Offset,
+    /// When it is looked at whether it is absent: the key of that goes with it.
+    pub(in super::super) due: Timestamp,
     /// What conditions may ask about it.
     pub(in super::super) attributes: BTreeMap<String, String>,
 }
 
 impl Device {
     pub(in super::super) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(24);
-        let numbers =
-            [self.seen.as_millis(), self.subscriptions.into(), self.number.0.into(), self.broadcast.0, self.joined.0];
-        numbers.into_iter().for_each(|number| push(&mut out, number));
+        let mut out = Vec::with_capacity(32);
+        let numbers = [self.subscriptions.into(), self.number.0.into(), self.broadcast.0, self.joined.0];
+        let times = [self.seen, self.due].map(Timestamp::as_millis);
+        times.into_iter().chain(numbers).for_each(|number| push(&mut out, number));
         for (name, value) in &self.attributes {
             push_text(&mut out, name);
             push_text(&mut out, value);
@@ -42,14 +44,14 @@ impl Device {
 
     pub(in super::super) fn decode(bytes: &[u8]) -> Result<Self, Error> {
         let mut input = Input { bytes, what: "device" };
-        let (seen, subscriptions) = (input.time()?, input.number32()?);
+        let (seen, due, subscriptions) = (input.time()?, input.time()?, input.number32()?);
         let (number, broadcast) = (DeviceNumber(input.number32()?), Offset(input.number()?));
         let joined = Offset(input.number()?);
         let mut attributes = BTreeMap::new();
         while !input.bytes.is_empty() {
             attributes.insert(input.text()?.to_owned(), input.text()?.to_owned());
         }
-        Ok(Self { seen, subscriptions, number, joined, broadcast, attributes })
+        Ok(Self { seen, subscriptions, number, joined, broadcast, due, attributes })
     }
 }
 
@@ -277,7 +279,7 @@ mod tests {
             own: bool,
         ) {
             let time = Timestamp::from_millis;
-            let device = Device { seen: time(a), subscriptions: c, number: DeviceNumber(c), broadcast: Offset(b), joined: Offset(a), attributes };
+            let device = Device { seen: time(a), subscriptions: c, number: DeviceNumber(c), broadcast: Offset(b), joined: Offset(a), due: time(b), attributes };
             prop_assert_eq!(Device::decode(&device.encode()).unwrap(), device);
             let cursor = Cursor { epoch: Epoch(a), settled: [(b / 2, b / 2 + 5)].into_iter().collect(), ..Cursor::default() };
             let follow = Follow { own, cursor };
