@@ -13,6 +13,7 @@ pub(super) mod mind_later;
 pub(super) mod mind_random;
 pub(super) mod mind_seen;
 pub(super) mod people;
+pub(super) mod quotas;
 pub(super) mod random;
 pub(super) mod receipts;
 pub(super) mod receipts_random;
@@ -27,9 +28,9 @@ use bytes::Bytes;
 use crate::model::clock::Timestamp;
 use crate::model::cursor::Cursor;
 use crate::model::id::{DeviceId, GroupName, MessageId, Receiver, TenantId, TopicName, UserId};
-use crate::model::log::{LogId, Offset};
+use crate::model::log::{Head, LogId, Offset};
 use crate::model::message::{Durability, Urgency};
-use crate::store::{Answer, Append, Appended, Commit, Error, Idempotency, Limits, MembersChange, Page, Store};
+use crate::store::{Answer, Append, Appended, Commit, Error, Idempotency, Limits, MembersChange, Page, Store, Usage};
 
 /// Where the data of one test lies. A store opened in the same place again finds what the one before had answered.
 pub(super) trait Place: Sync {
@@ -77,6 +78,10 @@ macro_rules! contract {
                 topics_are_counted_and_told_once_a_second, a_topic_that_was_left_is_not_reported_of,
                 without_receipts_nothing_is_kept, a_forgotten_device_has_missed_it,
                 what_was_sent_does_not_look_like_a_failure;
+            quotas: a_tenants_bounds_hold_instead_of_the_stores, stored_bytes_follow_what_is_kept,
+                no_tenant_stores_more_than_it_may, topics_are_counted_while_something_holds_them,
+                no_tenant_has_more_topics_than_it_may, a_clock_that_goes_back_counts_nothing_twice,
+                viewers_that_come_and_go_take_nothing;
             journals: a_journal_read_in_pieces_gives_every_event_once, journals_and_tenants_are_apart,
                 old_events_go_and_positions_never_begin_again, an_end_that_is_noticed_late_is_told_all_the_same,
                 who_listens_hears_of_new_events_before_the_answer, notes_wait_for_no_disk,
@@ -245,6 +250,21 @@ async fn sweep_all(store: &dyn Store, now: Timestamp) -> (u64, u64) {
             return sum;
         }
     }
+}
+
+/// What a tenant takes is what stands in these logs, which are all that it has, and what waits for its time.
+pub(super) async fn check_usage(store: &dyn Store, tenant: &TenantId, logs: &[LogId], waiting: u64) {
+    let mut expected = Usage { topics: 0, stored_bytes: waiting };
+    for log in logs {
+        // What is over counts until it is swept.
+        let page = read_all(store, log, Timestamp::ZERO).await;
+        expected.stored_bytes += page.entries.iter().map(|entry| entry.body.len() as u64).sum::<u64>();
+        if let LogId::Topic(_, name) = log {
+            let conflate = store.topic(tenant, name).await.unwrap().conflate;
+            expected.topics += u64::from(conflate || page.head != Head::default());
+        }
+    }
+    assert_eq!(store.usage(tenant).await, Ok(expected), "counted, and as it is");
 }
 
 fn is_failed<T: std::fmt::Debug>(outcome: Result<T, Error>) -> bool {

@@ -396,10 +396,11 @@ pub trait Store: Send + Sync + 'static {
         now: Timestamp,
     ) -> Answer<Vec<(String, Record)>>;
 
-    /// Bounds of a tenant from now on, until the store is closed.
+    /// Bounds of a tenant for what is written from now on, until the store is closed. Where it names none the store's own
+    /// hold. What there is already too much of stays, and is not added to. Never refused as busy.
     fn limit(&self, tenant: &TenantId, limits: TenantLimits);
 
-    /// What a tenant takes now.
+    /// What a tenant takes now: exactly what is kept, also after a restart or a power cut.
     fn usage(&self, tenant: &TenantId) -> Answer<Usage>;
 
     /// Forgets a device that is not open, with its cursors and subscriptions, as if it had been absent for long. Ignored

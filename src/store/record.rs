@@ -105,17 +105,18 @@ pub struct TenantLimits {
     pub devices_per_user_max: Option<u32>,
     /// See [`crate::store::Limits::subscriptions_per_device_max`].
     pub subscriptions_per_device_max: Option<u32>,
-    /// Topics that have a log, a follower or a setting. Full: what would make another is refused.
+    /// Topics that have a log, a follower, a group or a setting. Full: what would make another is refused.
     pub topics_max: Option<u64>,
-    /// Bytes of the bodies of all entries that are kept. Full: appends are refused.
+    /// Bytes of the bodies of all messages that are kept: those that wait for their time too, and those that expired until
+    /// they are swept. Full: appends that would add to them are refused.
     pub stored_bytes_max: Option<u64>,
 }
 
 /// What a tenant takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Topics that have a log, a follower or a setting.
+    /// Topics, see [`TenantLimits::topics_max`].
     pub topics: u64,
-    /// Bytes of the bodies of all entries that are kept.
+    /// Bytes of the bodies of all messages that are kept, see [`TenantLimits::stored_bytes_max`].
     pub stored_bytes: u64,
 }

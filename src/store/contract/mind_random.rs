@@ -12,7 +12,7 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::announcements::Heard;
 use super::mind::wishing;
-use super::{Place, at, device, id, topic_name};
+use super::{Place, at, check_usage, device, id, topic_name};
 use crate::model::clock::Timestamp;
 use crate::model::cursor::Cursor;
 use crate::model::id::{Receiver, TenantId, UserId};
@@ -115,6 +115,8 @@ struct Message {
     acked: BTreeSet<usize>,
     /// The user has dismissed it in the topic.
     seen: bool,
+    /// It expired while it waited, and that was noticed.
+    swept: bool,
 }
 
 /// What stands in a log: a place, its end, the message it holds or takes away and why.
@@ -236,8 +238,8 @@ impl World {
         }
         let appended = outcome.unwrap();
         assert_eq!((appended.id, appended.send_at), (id(number as u64), send_at.map(at)));
-        let (ended, acked, seen) = Default::default();
-        self.messages.push(Message { pushed, replaces, send_at, expires_at, offset: None, ended, acked, seen });
+        let (ended, acked, seen, swept) = Default::default();
+        self.messages.push(Message { pushed, replaces, send_at, expires_at, offset: None, ended, acked, seen, swept });
         match (send_at, replaces) {
             (None, _) => self.place(number),
             (Some(_), Some(old)) if self.messages[old].offset.is_none() => {
@@ -361,6 +363,9 @@ impl World {
                 }
             }
         }
+        for message in self.messages.iter_mut().filter(|message| waits(&&**message)) {
+            message.swept = message.send_at.is_some_and(|time| time <= self.now);
+        }
         let later = self.messages.iter().filter(waits).filter_map(|message| message.send_at);
         let later = later.filter(|&time| time > self.now).min().map(at);
         if let Some(later) = later {
@@ -387,6 +392,10 @@ impl World {
             let expected: Vec<_> = entries.iter().filter(|stands| stands.1 > self.now).cloned().collect();
             assert_eq!((found, page.head.last), (expected, Offset(*last)), "{log} at {}", self.now);
         }
+        let waits = |message: &Message| message.offset.is_none() && message.ended.is_none() && !message.swept;
+        let waiting = self.messages.iter().enumerate().filter(|(_, message)| waits(message));
+        let waiting = waiting.map(|(number, _)| number.to_string().len() as u64).sum();
+        check_usage(self.store(), &self.owner, &[false, true].map(|topic| self.log(topic)), waiting).await;
         let heard = self.heard.take();
         let mine = heard.iter().filter(|one| one.log.tenant() == &self.owner);
         let places: Vec<_> = mine.map(|one| (one.log.clone(), one.entry.offset)).collect();

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::announcements::Heard;
-use super::{Place, START, at, id, push, tenant};
+use super::{Place, START, at, check_usage, id, push, tenant};
 use crate::model::clock::Timestamp;
 use crate::model::cursor::Cursor;
 use crate::model::id::{DeviceId, Receiver, TenantId, TopicName, UserId};
@@ -402,6 +402,7 @@ impl World {
             assert_eq!(page.looked, page.head.last);
             assert_eq!(self.store().heads(vec![log]).await.unwrap(), [page.head]);
         }
+        check_usage(self.store(), &self.owner, &[0, 1, 2, 3].map(|number| self.log(number)), 0).await;
         for (number, message) in self.messages.iter().enumerate() {
             self.check_message(number as u64, message).await;
         }

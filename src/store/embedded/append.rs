@@ -10,7 +10,7 @@ use super::outcome::excluded;
 use super::record::{self, Fate};
 use super::table::View;
 use super::writer::Writer;
-use super::{key, read};
+use super::{key, people, read};
 use crate::model::clock::Timestamp;
 use crate::model::log::{Epoch, Head, LogId, Offset};
 use crate::model::message::{Aim, Durability, Entry};
@@ -49,6 +49,14 @@ impl Writer {
         let conflates = self.conflates(&append.log)?;
         let (aim, audience) = self.aim_of(&append)?;
         let olds = self.olds(&append, conflates, waited.is_some())?;
+        let tenant = append.log.tenant().clone();
+        let arises = match &append.log {
+            LogId::Topic(_, topic) if log.entries == 0 && log.followers == 0 && !conflates => Some(topic),
+            _ => None,
+        };
+        self.room_for_topics(&tenant, arises)?;
+        let freed = olds.iter().chain(waited).map(|old| old.body_bytes).sum();
+        self.room_for_bytes(&tenant, append.body.len() as u64, freed)?;
         let first = conflates && self.staged.get(&key::conflated(&append.log))?.is_none();
         if !olds.iter().any(|old| old.fate == Fate::Standing) {
             self.make_room(&append.log, &mut log, append.now)?;
@@ -74,6 +82,9 @@ impl Writer {
         }
         log.head.last = offset;
         log.entries += 1;
+        if arises.is_some() {
+            self.count_topic(&tenant, true)?;
+        }
         self.logs.put(&log_key, log);
         self.staged.put(log_key, log.encode());
         let Append { id, now, expires_at, .. } = append;
@@ -176,6 +187,8 @@ impl Writer {
             self.staged.put(key, id.as_bytes().to_vec());
         }
         let receipts = !wishes.without_receipts;
+        let body_bytes = body.len() as u64;
+        self.count_bytes(log.tenant(), body_bytes, 0)?;
         let entry =
             Entry { offset, id, accepted_at: now, expires_at, urgency, device: device.clone(), aim, receipts, body };
         self.put_entry(&log, &entry);
@@ -195,6 +208,7 @@ impl Writer {
             excluded: excluded(&log, &wishes.exclude),
             receipts,
             counts: Counts { audience, ..Counts::default() },
+            body_bytes,
             lines: Vec::new(),
             handed_off: None,
             log,
@@ -220,16 +234,24 @@ impl Writer {
 
     /// Stages a log's record, or its end: a log without entries that nobody follows is forgotten. Cursors that callers
     /// may still hold are void by then, because the next life has another epoch.
-    pub(super) fn put_log(&mut self, id: &LogId, log: &record::Log) {
+    pub(super) fn put_log(&mut self, id: &LogId, log: &record::Log) -> Result<(), Error> {
         let key = key::log(id);
         // Only what pushes go to is worth keeping: not the log of each device that comes.
         self.logs.forget(&key);
         // Everybody follows the broadcast log, without being counted: places in it are kept with each device.
-        if log.entries == 0 && log.followers == 0 && !matches!(id, LogId::Broadcast(_)) {
-            self.staged.remove(key);
-        } else {
-            self.staged.put(key, log.encode());
+        let lives = log.entries > 0 || log.followers > 0 || matches!(id, LogId::Broadcast(_));
+        if let LogId::Topic(tenant, topic) = id
+            && lives != self.staged.get(&key)?.is_some()
+            && !people::conflates(&self.staged, tenant, topic)?
+        {
+            self.count_topic(tenant, lives)?;
         }
+        if lives {
+            self.staged.put(key, log.encode());
+        } else {
+            self.staged.remove(key);
+        }
+        Ok(())
     }
 
     /// Stages that something is to be done at a time.

@@ -83,7 +83,7 @@ impl Writer {
         let mut log = self.log_or_new(&id)?;
         if newest.epoch == log.head.epoch {
             self.conflate(&id, &mut log, (newest.offset, newest.id), now)?;
-            self.put_log(&id, &log);
+            self.put_log(&id, &log)?;
         }
         Ok(())
     }

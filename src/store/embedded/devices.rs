@@ -66,8 +66,14 @@ impl Writer {
         let own = |follow: &Option<record::Follow>| follow.as_ref().is_some_and(|follow| follow.own);
         let added = asked.iter().filter(|(_, follow)| !own(follow)).count();
         let total = u32::try_from(added).ok().and_then(|added| device.subscriptions.checked_add(added));
-        let limit = self.limits.subscriptions_per_device_max;
+        let own_limit = self.quotas.limits(&receiver.tenant).subscriptions_per_device_max;
+        let limit = own_limit.unwrap_or(self.limits.subscriptions_per_device_max);
         let total = total.filter(|&total| added == 0 || total <= limit).ok_or(Error::TooManySubscriptions(limit))?;
+        let new = asked.iter().filter(|(_, follow)| follow.is_none()).filter_map(|(log, _)| match log {
+            LogId::Topic(_, topic) => Some(topic),
+            LogId::Inbox(..) | LogId::Broadcast(_) => None,
+        });
+        self.room_for_topics(&receiver.tenant, new)?;
         let mut cursors = Vec::with_capacity(asked.len());
         for (log, follow) in asked {
             let cursor = match follow {
@@ -212,7 +218,7 @@ impl Writer {
         let mut log = self.log_or_new(id)?;
         log.followers += 1;
         let cursor = start(&log);
-        self.put_log(id, &log);
+        self.put_log(id, &log)?;
         let key = key::cursor(receiver, id);
         self.cursors.forget(&key);
         let follow = record::Follow { own: true, cursor };
@@ -227,7 +233,7 @@ impl Writer {
         self.staged.remove(key);
         if let Some(mut log) = read::log(&self.staged, id)? {
             log.followers = log.followers.saturating_sub(1);
-            self.put_log(id, &log);
+            self.put_log(id, &log)?;
         }
         Ok(())
     }

@@ -38,6 +38,7 @@ impl Writer {
                 known
             }
             None => {
+                self.room_for_topics(tenant, &new.topics)?;
                 self.found(tenant, &new)?;
                 self.put_group(tenant, &name, &new);
                 self.sync = true;
@@ -57,7 +58,7 @@ impl Writer {
             let log_id = LogId::Topic(tenant.clone(), topic);
             let mut log = self.log_or_new(&log_id)?;
             log.followers = log.followers.saturating_sub(1);
-            self.put_log(&log_id, &log);
+            self.put_log(&log_id, &log)?;
         }
         self.staged.remove(key::group(tenant, name));
         self.sync = true;
@@ -70,7 +71,7 @@ impl Writer {
             let log_id = LogId::Topic(tenant.clone(), topic.clone());
             let mut log = self.log_or_new(&log_id)?;
             log.followers += 1;
-            self.put_log(&log_id, &log);
+            self.put_log(&log_id, &log)?;
         }
         Ok(())
     }

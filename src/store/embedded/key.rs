@@ -50,6 +50,9 @@ const NUMBERS: u8 = b'Q';
 const JOURNAL: u8 = b'J';
 const WEBHOOK: u8 = b'W';
 
+/// Letters of the alphabet are used up in upper case.
+const USAGE: u8 = b'u';
+
 const INBOX: u8 = b'i';
 const BROADCAST: u8 = b'n';
 const TOPIC: u8 = b't';
@@ -183,6 +186,13 @@ pub(super) fn number(tenant: &TenantId, number: DeviceNumber) -> Vec<u8> {
 /// The record of how many numbers were given.
 pub(super) fn numbers(tenant: &TenantId) -> Vec<u8> {
     let mut key = vec![NUMBERS];
+    push(&mut key, tenant.as_str());
+    key
+}
+
+/// The record of what a tenant takes.
+pub(super) fn usage(tenant: &TenantId) -> Vec<u8> {
+    let mut key = vec![USAGE];
     push(&mut key, tenant.as_str());
     key
 }

@@ -42,6 +42,7 @@ impl Writer {
             }
         }
         if arisen {
+            self.room_for_topics(tenant, &group.topics)?;
             self.found(tenant, &group)?;
         }
         let mut changed = Changed::default();
@@ -97,6 +98,8 @@ impl Writer {
                 None => (name, groups::arising(topics, now)?, true),
             });
         }
+        let arising = joined.iter().filter(|(_, _, arisen)| *arisen);
+        self.room_for_topics(tenant, arising.flat_map(|(_, group, _)| &group.topics))?;
         let mut join = Vec::with_capacity(joined.len());
         for (name, mut group, arisen) in joined {
             if arisen {

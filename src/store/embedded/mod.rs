@@ -21,6 +21,7 @@ mod people;
 #[cfg(test)]
 mod power_cuts;
 mod queue;
+mod quotas;
 mod read;
 mod recent;
 mod record;
@@ -149,7 +150,6 @@ impl Embedded {
         Answer::awaited(answer)
     }
 
-    /// Queues what is asked rarely; `bytes` is about what it holds.
     /// The same, also when the queue is full: for what is bounded by something else.
     fn beyond<T: Send + 'static>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Answer<T> {
         let (reply, answer) = oneshot::channel();
@@ -161,6 +161,7 @@ impl Embedded {
         }
     }
 
+    /// Queues what is asked rarely; `bytes` is about what it holds.
     fn write_with<T: Send + 'static>(
         &self,
         bytes: usize,
@@ -259,10 +260,19 @@ impl Store for Embedded {
         self.read_with(move |table| shelves::records(&table.sight(), shelf, &prefix, after.as_deref(), most, now))
     }
 
-    fn limit(&self, _tenant: &TenantId, _limits: TenantLimits) {}
+    fn limit(&self, tenant: &TenantId, limits: TenantLimits) {
+        let tenant = tenant.clone();
+        let apply = move |writer: &mut Writer| {
+            writer.quotas.limit(tenant, limits);
+            Ok(())
+        };
+        // Nobody waits for it. A store that is closed has no more use for it.
+        drop(self.beyond(|reply| Command::Rare(Box::new(Rare { apply, reply }), 0)));
+    }
 
-    fn usage(&self, _tenant: &TenantId) -> Answer<Usage> {
-        Answer::known(Err(Error::Failed("not built yet".to_owned())))
+    fn usage(&self, tenant: &TenantId) -> Answer<Usage> {
+        let tenant = tenant.clone();
+        self.read_with(move |table| quotas::usage(&table.sight(), &tenant))
     }
 
     fn forget(&self, receiver: &Receiver, now: Timestamp) -> Answer<()> {

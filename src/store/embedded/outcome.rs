@@ -96,10 +96,6 @@ impl Writer {
 
     /// A message is over. One that is over already stays as it is.
     pub(super) fn book_end(&mut self, message: &Message, end: End, at: Timestamp) -> Result<(), Error> {
-        if !message.receipts && end == End::Expired {
-            // The clock says so, and nothing is counted.
-            return Ok(());
-        }
         let Some(message) = self.outcomes.get(&self.staged, message.log.tenant(), message.id)? else { return Ok(()) };
         if matches!(message.fate, Fate::Ended(..)) {
             return Ok(());

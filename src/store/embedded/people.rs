@@ -32,7 +32,14 @@ impl Writer {
         if conflate == self.staged.get(&key)?.is_some() {
             return Ok(());
         }
-        self.forget_newest_of(&LogId::Topic(tenant.clone(), topic.clone()));
+        let log = LogId::Topic(tenant.clone(), topic.clone());
+        if conflate {
+            self.room_for_topics(tenant, [topic])?;
+        }
+        if self.staged.get(&key::log(&log))?.is_none() {
+            self.count_topic(tenant, conflate)?;
+        }
+        self.forget_newest_of(&log);
         if conflate {
             self.staged.put(key, Vec::new());
         } else {

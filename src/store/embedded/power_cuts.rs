@@ -1,23 +1,25 @@
 //! Power cuts while minds are changed: whatever is left of the journal, what was half written is undone as a whole, and
 //! doing it again has no second effect.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
 use crate::model::audit::{self, Action, Actor};
 use crate::model::clock::Timestamp;
 use crate::model::cursor::Cursor;
-use crate::model::id::{DeviceId, MessageId, Receiver, TenantId, UserId};
+use crate::model::id::{DeviceId, MessageId, Receiver, TenantId, TopicName, UserId};
 use crate::model::log::{LogId, Offset};
 use crate::model::message::{Durability, Entry, Urgency};
 use crate::model::receipt::{Report, Reported, What};
+use crate::store::contract::check_usage;
 use crate::store::open::{Options, open};
 use crate::store::{
-    Append, Commit, EVERYONE, Event, Expected, Journal, Limits, MessageState, Put, Shelf, Store, Wishes,
+    Append, Commit, EVERYONE, Event, Expected, Journal, Limits, MessageState, Put, Shelf, Store, Usage, Wishes,
 };
 
 fn at(millis: u64) -> Timestamp {
@@ -236,4 +238,40 @@ async fn records_are_written_with_their_word_in_the_audit_log_or_not_at_all() {
         assert_eq!(store.records(Shelf::Keys, "", None, 9, at(0)).await, Ok(Vec::new()), "the time of all is over");
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_a_tenant_takes_is_counted_with_what_is_kept() {
+    let sized = |number: u8, count: usize, wishes: Wishes| Append {
+        body: Bytes::from(vec![number; count]),
+        ..push(number, wishes)
+    };
+    let topic = TopicName::new("news").unwrap();
+    let before = async |store: &dyn Store| {
+        store.open(&receiver("phone"), at(0)).await.unwrap();
+        store.append(sized(1, 100, Wishes::default())).await.unwrap();
+    };
+    let change = async |store: &dyn Store| {
+        let replaces = Some(MessageId::from_bytes([1; 16]));
+        store.append(sized(2, 30, Wishes { replaces, ..Wishes::default() })).await.unwrap();
+        store.append(sized(3, 7, Wishes { send_at: Some(at(5)), ..Wishes::default() })).await.unwrap();
+        store.subscribe(&receiver("phone"), vec![topic.clone()]).await.unwrap();
+        store.sweep(at(5)).await.unwrap();
+        store.cancel(&tenant(), MessageId::from_bytes([2; 16]), false, at(6)).await.unwrap();
+        store.leave(&receiver("phone"), at(7)).await.unwrap();
+        store.forget(&receiver("phone"), at(7)).await.unwrap();
+        store.append(sized(4, 1, Wishes::default())).await.unwrap();
+    };
+    let found = Mutex::new(BTreeSet::new());
+    cut(before, change, async |store: Arc<dyn Store>, all| {
+        let waits = store.message(&tenant(), MessageId::from_bytes([3; 16]), at(4)).await.unwrap();
+        let waiting = waits.is_some_and(|waits| waits.state == MessageState::Scheduled);
+        let news = LogId::Topic(tenant(), topic.clone());
+        check_usage(&*store, &tenant(), &[log(), news], if waiting { 7 } else { 0 }).await;
+        let Usage { topics, stored_bytes } = store.usage(&tenant()).await.unwrap();
+        assert!(!all || (topics, stored_bytes) == (0, 8));
+        found.lock().unwrap().insert((topics, stored_bytes));
+    })
+    .await;
+    assert!(found.lock().unwrap().len() > 3, "it was cut between the changes");
 }

@@ -17,7 +17,7 @@ pub(super) use self::message::{Fate, Message};
 pub(super) use self::people::{Device, Follow, Group, User, decode_count, decode_holder, encode_count, encode_holder};
 pub(super) use self::scheduled::Scheduled;
 pub(super) use self::shelved::{decode_shelved, encode_shelved};
-pub(super) use self::sum::{Reach, Sum, decode_webhook, encode_webhook};
+pub(super) use self::sum::{Reach, Sum, decode_usage, decode_webhook, encode_usage, encode_webhook};
 use crate::model::clock::Timestamp;
 use crate::model::cursor::Cursor;
 use crate::model::id::{DeviceId, MessageId};

@@ -63,7 +63,7 @@ impl Writer {
         log: Option<&mut record::Log>,
     ) -> Result<(), Error> {
         if let Some(log) = log {
-            self.remove_entry(message, log);
+            self.remove_entry(message, log)?;
         }
         self.forget_collapse_key(message)?;
         let (key, forget_at) = (message.key(), at + self.limits.tombstone_ttl);
@@ -73,11 +73,12 @@ impl Writer {
     }
 
     /// Entries that a log may hold.
-    pub(super) const fn entries_max(&self, id: &LogId) -> u64 {
+    pub(super) fn entries_max(&self, id: &LogId) -> u64 {
+        let (own, all) = (self.quotas.limits(id.tenant()), &self.limits);
         match id {
-            LogId::Inbox(..) => self.limits.inbox_entries_max,
-            LogId::Topic(..) => self.limits.topic_entries_max,
-            LogId::Broadcast(..) => self.limits.broadcast_entries_max,
+            LogId::Inbox(..) => own.inbox_entries_max.unwrap_or(all.inbox_entries_max),
+            LogId::Topic(..) => own.topic_entries_max.unwrap_or(all.topic_entries_max),
+            LogId::Broadcast(..) => all.broadcast_entries_max,
         }
     }
 
@@ -196,13 +197,14 @@ impl Writer {
         self.end(&message, end, at, Some(log))
     }
 
-    fn remove_entry(&mut self, message: &record::Message, log: &mut record::Log) {
+    fn remove_entry(&mut self, message: &record::Message, log: &mut record::Log) -> Result<(), Error> {
         self.take_entry(&message.log, message.offset);
         self.staged.remove(key::due(message.expires_at, key::Purpose::Expire, &message.key()));
         log.entries = log.entries.saturating_sub(1);
+        self.count_bytes(message.log.tenant(), 0, message.body_bytes)
     }
 
-    /// An entry that dismisses another goes. It has no message's record.
+    /// An entry that dismisses another goes. It has no message's record, and no content.
     pub(super) fn remove_dismissal(
         &mut self,
         log_id: &LogId,

@@ -14,7 +14,7 @@ use crate::model::message::Durability;
 use crate::model::receipt::{Counts, End};
 use crate::store::{Append, Appended, Error, Swept, Wishes};
 
-/// How long a message waits that could not be given its place because its log was full. A guess: devices that come and
+/// How long a message waits that could not be given its place because its log or its tenant was full. A guess: devices that come and
 /// ack make room within seconds or not for hours.
 const FULL_PAUSE: Duration = Duration::from_secs(10);
 
@@ -28,10 +28,13 @@ impl Writer {
         if old.is_none() && self.waiting(&tenant)? >= limit {
             return Err(Error::TooManyScheduled(limit));
         }
+        let body_bytes = append.body.len() as u64;
+        self.room_for_bytes(&tenant, body_bytes, old.as_ref().map_or(0, |old| old.body_bytes))?;
         if let Some(old) = old {
             self.withdraw_scheduled(&old, End::Replaced(Some(append.id)), append.now)?;
         }
         self.put_waiting(&tenant, |count| count + 1)?;
+        self.count_bytes(&tenant, body_bytes, 0)?;
         let Append { id, now, expires_at, .. } = append;
         let appended = Appended {
             id,
@@ -61,6 +64,7 @@ impl Writer {
             excluded: super::outcome::excluded(&log, &exclude),
             receipts: !without_receipts,
             counts: Counts::default(),
+            body_bytes,
             lines: Vec::new(),
             handed_off: None,
             log,
@@ -95,9 +99,10 @@ impl Writer {
             Ok(_) => {
                 self.sync |= durability == Durability::Fsync;
                 self.staged.remove(key);
+                self.count_bytes(&tenant, 0, message.body_bytes)?;
                 self.put_waiting(&tenant, |count| count.saturating_sub(1))
             }
-            Err(Error::LogFull(_)) => {
+            Err(Error::LogFull(_) | Error::TenantQuota(..)) => {
                 self.put_due((now + FULL_PAUSE).min(expires_at), Purpose::Send, target);
                 Ok(())
             }
@@ -118,6 +123,7 @@ impl Writer {
             self.staged.remove(key::due(send_at, Purpose::Send, &message.key()));
         }
         self.put_waiting(tenant, |count| count.saturating_sub(1))?;
+        self.count_bytes(tenant, 0, message.body_bytes)?;
         self.end(message, end, at, None)
     }
 

@@ -17,7 +17,8 @@ impl Writer {
     pub(super) fn make_known(&mut self, receiver: &Receiver, now: Timestamp) -> Result<(), Error> {
         let Receiver { tenant, user: name, device } = receiver;
         let inbox = LogId::Inbox(tenant.clone(), name.clone());
-        let limit = self.limits.devices_per_user_max;
+        let own = self.quotas.limits(tenant).devices_per_user_max;
+        let limit = own.unwrap_or(self.limits.devices_per_user_max);
         let log = read::log(&self.staged, &inbox)?.unwrap_or_default();
         let (others, joined) = (log.followers, log.head.last);
         if others >= limit {
@@ -88,8 +89,8 @@ impl Writer {
         }
         let key = key::device(receiver);
         self.joined.forget(&key);
-        self.staged.remove(key);
         self.staged.remove(key::due(device.due, key::Purpose::Absence, &key));
+        self.staged.remove(key);
         self.staged.remove(key::number(tenant, device.number));
         self.roll.change(tenant, |roll| {
             roll.index.forget(device.number, &topics, &device.attributes);
@@ -210,7 +211,7 @@ impl Writer {
             return Ok(log.head.last);
         }
         let log = self.log_or_new(id)?;
-        self.put_log(id, &log);
+        self.put_log(id, &log)?;
         Ok(log.head.last)
     }
 

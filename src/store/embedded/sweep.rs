@@ -114,7 +114,7 @@ impl Writer {
         }
         let mut log = self.log_or_new(&message.log)?;
         self.end(&message, End::Expired, message.expires_at, Some(&mut log))?;
-        self.put_log(&message.log, &log);
+        self.put_log(&message.log, &log)?;
         swept.expired += 1;
         Ok(())
     }
@@ -129,7 +129,7 @@ impl Writer {
         }
         let mut log = self.log_or_new(&id)?;
         self.remove_dismissal(&id, offset, entry.expires_at, &mut log);
-        self.put_log(&id, &log);
+        self.put_log(&id, &log)?;
         swept.expired += 1;
         Ok(())
     }

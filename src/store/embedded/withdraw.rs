@@ -46,7 +46,7 @@ impl Writer {
         if !silently {
             self.append_dismissal(&message.log, &mut log, aim, &message, DismissReason::Cancelled, now)?;
         }
-        self.put_log(&message.log, &log);
+        self.put_log(&message.log, &log)?;
         Ok((MessageState::Cancelled, true))
     }
 
@@ -68,7 +68,7 @@ impl Writer {
         let mut log = self.log_or_new(&message.log)?;
         self.end(&message, End::Taken, at, Some(&mut log))?;
         self.append_dismissal(&message.log, &mut log, aim, &message, DismissReason::Taken, at)?;
-        self.put_log(&message.log, &log);
+        self.put_log(&message.log, &log)?;
         Ok(())
     }
 
@@ -124,7 +124,7 @@ impl Writer {
         let mut log = self.log_or_new(&message.log)?;
         self.end(message, End::Dismissed, now, Some(&mut log))?;
         self.append_dismissal(&message.log, &mut log, aim, message, DismissReason::Seen, now)?;
-        self.put_log(&message.log, &log);
+        self.put_log(&message.log, &log)?;
         Ok(true)
     }
 
@@ -148,7 +148,7 @@ impl Writer {
         let aim = Aim { exclude: vec![this], ..Aim::default() };
         let mut log = self.log_or_new(&inbox)?;
         self.append_dismissal(&inbox, &mut log, aim, message, DismissReason::Seen, now)?;
-        self.put_log(&inbox, &log);
+        self.put_log(&inbox, &log)?;
         Ok(true)
     }
 

@@ -14,6 +14,7 @@ use super::key;
 use super::outcome_pace::Pace;
 use super::outcomes::Outcomes;
 use super::queue::Queue;
+use super::quotas::Quotas;
 use super::recent::Recent;
 use super::record;
 use super::retention::Full;
@@ -65,6 +66,8 @@ pub(super) struct Writer {
     pub(super) journals: Journals,
     /// What it adds to the sums of tags.
     pub(super) tags: Tags,
+    /// What tenants take and may take.
+    pub(super) quotas: Quotas,
     /// Messages whose counts are to be told of.
     pub(super) pace: Pace,
     /// The time that a caller gave last.
@@ -141,6 +144,7 @@ impl Writer {
             joined: Recent::new(RECENT_MAX),
             journals: Journals::new(),
             tags: Tags::default(),
+            quotas: Quotas::default(),
             pace: Pace::default(),
             now: Timestamp::ZERO,
             limits,
@@ -243,6 +247,7 @@ impl Writer {
         self.noted = self.stage_journals()?;
         self.stage_tags()?;
         self.outcomes.stage(&mut self.staged);
+        self.quotas.stage(&mut self.staged);
         Ok(())
     }
 

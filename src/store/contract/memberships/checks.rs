@@ -4,7 +4,7 @@ use super::{MAPS, Person, TOPICS, USERS, World, device_of, group_of, topic_of, t
 use crate::model::condition::Condition;
 use crate::model::log::{LogId, Offset};
 use crate::model::ranges::Ranges;
-use crate::store::contract::at;
+use crate::store::contract::{at, check_usage};
 use crate::store::{Error, Of};
 
 impl World {
@@ -51,6 +51,8 @@ impl World {
             let of = |person: &Person| person.receivers().filter(|(_, one)| one.settled.contains_key(&topic)).count();
             assert_eq!(told.devices as usize, self.people.iter().map(of).sum::<usize>());
         }
+        let logs = [0, 1, 2, TOPICS].map(|log| self.log(log));
+        check_usage(self.store(), &self.owner, &logs, 0).await;
         let page =
             self.store().read(&self.log(TOPICS), Offset::ZERO, usize::MAX, usize::MAX, at(self.now)).await.unwrap();
         let told = page.entries.into_iter().map(|entry| entry.aim.unwrap().audience.clone().unwrap());

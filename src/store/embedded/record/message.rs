@@ -17,8 +17,7 @@ pub(in crate::store::embedded) enum Fate {
     Scheduled,
     /// It stands in its log, or its time is over and nobody has looked since.
     Standing,
-    /// It is over, for this reason, since this time. Expiry is written only where counts are kept: it follows from the
-    /// clock.
+    /// It is over, for this reason, since this time.
     Ended(End, Timestamp),
 }
 
@@ -55,6 +54,8 @@ pub(in crate::store::embedded) struct Message {
     pub(in crate::store::embedded) receipts: bool,
     /// What became of it, in numbers; all zero without receipts.
     pub(in crate::store::embedded) counts: Counts,
+    /// Bytes of its content, which is kept while it stands in its log or waits for its time.
+    pub(in crate::store::embedded) body_bytes: u64,
     /// Inbox: devices that something happened at, in the order in which it first did.
     pub(in crate::store::embedded) lines: Vec<Line>,
     /// It was handed off when no device was known.
@@ -127,6 +128,7 @@ impl Message {
             push(&mut out, self.excluded.len() as u64);
             self.excluded.iter().for_each(|one| push_text(&mut out, one.as_ref().map_or("", DeviceId::as_str)));
         }
+        push(&mut out, self.body_bytes);
         self.encode_fate(&mut out);
         if self.handed_off.is_some() {
             out.push(hand_off_kind(self.handed_off.as_ref()));
@@ -180,6 +182,7 @@ impl Message {
                 excluded.push(input.device()?);
             }
         }
+        let body_bytes = input.number()?;
         let fate = decode_fate(&mut input, accepted_at)?;
         let handed_off = if has(HANDED_OFF) {
             let kind = input.byte()?;
@@ -209,6 +212,7 @@ impl Message {
             excluded,
             receipts,
             counts,
+            body_bytes,
             lines,
             handed_off,
         })
@@ -306,6 +310,7 @@ mod tests {
                 excluded: if flags[0] { vec![None, Some(device)] } else { Vec::new() },
                 receipts: flags[5],
                 counts: counts(flags[5]),
+                body_bytes: numbers[5],
                 handed_off: flags[6].then(|| (time(2), answer)),
                 lines,
             };

@@ -1,10 +1,10 @@
-//! Records of sums and positions: of tags, of journals, of webhooks.
+//! Records of sums and positions: of tags, of tenants, of journals, of webhooks.
 
 use super::event::{counts, push_counts};
 use super::{Input, push, push_text};
 use crate::model::receipt::Counts;
 use crate::model::webhook::Webhook;
-use crate::store::Error;
+use crate::store::{Error, Usage};
 
 /// What became of a tag's messages of one hour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,6 +70,21 @@ impl Reach {
     }
 }
 
+/// What a tenant takes.
+pub(in crate::store::embedded) fn encode_usage(usage: Usage) -> Vec<u8> {
+    let mut out = Vec::with_capacity(16);
+    push(&mut out, usage.topics);
+    push(&mut out, usage.stored_bytes);
+    out
+}
+
+/// Reads what a tenant takes.
+pub(in crate::store::embedded) fn decode_usage(bytes: &[u8]) -> Result<Usage, Error> {
+    let mut input = Input { bytes, what: "tenant's" };
+    let (topics, stored_bytes) = (input.number()?, input.number()?);
+    input.end(Usage { topics, stored_bytes })
+}
+
 /// A webhook's value: where to, and how far its journal was delivered.
 pub(in crate::store::embedded) fn encode_webhook(webhook: &Webhook, position: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(64);
@@ -90,9 +105,10 @@ pub(in crate::store::embedded) fn decode_webhook(bytes: &[u8]) -> Result<(Webhoo
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Reach, Sum, decode_webhook, encode_webhook};
+    use super::{Reach, Sum, decode_usage, decode_webhook, encode_usage, encode_webhook};
     use crate::model::receipt::Counts;
     use crate::model::webhook::Webhook;
+    use crate::store::Usage;
 
     proptest! {
         #[test]
@@ -102,13 +118,15 @@ mod tests {
             prop_assert_eq!(Sum::decode(&sum.encode()).unwrap(), sum);
             let reach = Reach { first: a, last: b };
             prop_assert_eq!(Reach::decode(&reach.encode()).unwrap(), reach);
+            let usage = Usage { topics: a, stored_bytes: b };
+            prop_assert_eq!(decode_usage(&encode_usage(usage)).unwrap(), usage);
             let webhook = Webhook { url, secret };
             prop_assert_eq!(decode_webhook(&encode_webhook(&webhook, a)).unwrap(), (webhook, a));
         }
 
         #[test]
         fn any_bytes_are_refused_or_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
-            let _ = (Sum::decode(&bytes), Reach::decode(&bytes), decode_webhook(&bytes));
+            let _ = (Sum::decode(&bytes), Reach::decode(&bytes), decode_webhook(&bytes), decode_usage(&bytes));
         }
     }
 }
