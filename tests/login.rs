@@ -71,8 +71,8 @@ async fn enrol(gateway: &Gateway, name: &str, device: &str) -> Login {
     let (pair, signer) = pair();
     let (code, public_key) = (code(gateway, name).await, pair.public_key().to_vec());
     let credential = Credential::Enrolment { code, public_key, signer: Arc::clone(&signer) };
-    let told = Client::login(&gateway.options("nobody", "nothing"), &login(device, credential));
-    let told = soon("a login", told).await.expect("a token");
+    let (options, login_once) = (gateway.options("nobody", "nothing"), login(device, credential));
+    let told = soon("a login", Client::login(&options, &login_once)).await.expect("a token");
     assert_eq!((told.user.as_str(), told.device.as_str()), (name, device));
     login(device, Credential::Key { user: user(name), signer })
 }

@@ -23,7 +23,7 @@ mod ways;
 mod tests;
 
 use crate::model::audit::Event;
-use crate::model::fault::{Code, Fault};
+use crate::model::fault::Fault;
 use crate::model::tenant::Limits;
 use crate::node::{Node, fault};
 use crate::store::{self, Put};
@@ -63,8 +63,4 @@ impl Node {
     pub(crate) async fn write_records(&self, puts: Vec<Put>, event: Event) -> Result<Vec<u64>, Fault> {
         self.store.write(puts, vec![event]).await.map_err(fault)
     }
-}
-
-fn not_yet<T>() -> Result<T, Fault> {
-    Err(Fault::new(Code::Internal, "not built yet"))
 }
