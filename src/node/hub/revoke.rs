@@ -12,14 +12,17 @@ use crate::node::mailbox::Item;
 
 impl Hub {
     /// Tells the sessions of a tenant to end that live by such a token: the one that is named, or one of those named that
-    /// was issued at this time or before. Gives how many.
+    /// was issued at this time or before. Gives how many; those that were told before are not counted again.
     pub(crate) fn revoke(&self, tenant: &TenantId, which: &Which, upto: Timestamp) -> u32 {
-        let older = |place: &&Arc<Place>| place.held().issued_at <= upto;
+        let older = |place: &&Arc<Place>| place.take(|held| held.issued_at <= upto);
         let seats = self.seats();
         let of_user = |user| seats.of_user(tenant, user).iter();
         let found: Vec<Arc<Place>> = match which {
             Which::All => seats.of_tenant(tenant).filter(older).cloned().collect(),
-            Which::Token(id) => seats.of_tenant(tenant).filter(|place| place.held().id == Some(*id)).cloned().collect(),
+            Which::Token(id) => {
+                let its = |place: &&Arc<Place>| place.take(|held| held.id == Some(*id));
+                seats.of_tenant(tenant).filter(its).cloned().collect()
+            }
             Which::User(user) => of_user(user).map(|(_, place)| place).filter(older).cloned().collect(),
             Which::Device(user, device) => {
                 let of_device = of_user(user).filter(|(name, _)| name == device);

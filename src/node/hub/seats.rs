@@ -30,24 +30,25 @@ pub(super) struct Place {
     pub(super) ended: CancellationToken,
     /// The device's number, once the store has told it: it is online from then on.
     number: OnceLock<DeviceNumber>,
-    /// What the session lives by; the newer token once it is renewed.
-    held: Mutex<Held>,
+    /// What the session lives by; the newer token once it is renewed. `None` when it was told to end.
+    held: Mutex<Option<Held>>,
 }
 
 impl Place {
     pub(super) fn new(mailbox: Arc<Mailbox>, core: Arc<Core>, held: Held) -> Self {
-        let held = Mutex::new(held);
+        let held = Mutex::new(Some(held));
         Self { mailbox, core, ended: CancellationToken::new(), number: OnceLock::new(), held }
     }
 
-    /// What the session lives by.
-    pub(super) fn held(&self) -> Held {
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Takes away what the session lives by, if it is this; true once.
+    pub(super) fn take(&self, is_it: impl FnOnce(Held) -> bool) -> bool {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.take_if(|held| is_it(*held)).is_some()
     }
 
     /// The session lives by another token.
     pub(super) fn holds(&self, held: Held) {
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
     }
 
     /// The device's number, while it is online.
