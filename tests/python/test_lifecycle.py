@@ -224,8 +224,11 @@ def test_p5_8_a_restart_after_a_crash_takes_less_than_two_seconds(gateway, devic
 
 
 def test_a_token_that_expires_ends_its_session(gateway, devices):
-    """The session ends with `token_expired`; the same token is refused from then on, a new one is taken."""
+    """The device is told, then the session ends with `token_expired`; the same token is refused from then on, a new one is
+    taken."""
     device = devices(token=gateway.token("ada", "phone", "--ttl", "2s")).open()
+    told = device.frame()
+    assert told.WhichOneof("frame") == "token_expiring", told
     check_close(device, 202, "token_expired", grpc.StatusCode.UNAUTHENTICATED, may_return=False)
     again = devices(token=device.token).start().ended()
     assert again.status == grpc.StatusCode.UNAUTHENTICATED

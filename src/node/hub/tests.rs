@@ -4,13 +4,17 @@ use std::sync::Arc;
 
 use super::{Bounds, Held, Hub};
 use crate::bus::{Hint, Inlet};
+use crate::model::access::TokenId;
 use crate::model::clock::Timestamp;
+use crate::model::close::CloseReason;
 use crate::model::fault::Code;
 use crate::model::id::{DeviceId, DeviceNumber, MessageId, Receiver, TenantId, TopicName, UserId};
 use crate::model::log::{Epoch, LogId, Offset};
 use crate::model::message::{Aim, Entry, Exclusion, Urgency};
 use crate::model::set::DeviceSet;
+use crate::node::access::tokens::Which;
 use crate::node::core::Core;
+use crate::node::mailbox::Item;
 
 /// A token of no moment.
 const HELD: Held = Held { id: None, issued_at: Timestamp::ZERO };
@@ -251,4 +255,40 @@ async fn a_device_is_online_from_its_number_on_until_it_leaves() {
     assert_eq!(hub.online_of(&TenantId::new("x").expect("a name"), &set), 0);
     drop(newer);
     assert_eq!(seen(), (false, 0));
+}
+
+/// A session lives by the newest token that it was given: the older one does not matter any more.
+#[tokio::test]
+async fn revocation_goes_by_the_token_that_a_session_lives_by_now() {
+    let (hub, core) = hub(9, 9);
+    let at = |millis| Timestamp::from_millis(millis);
+    let id = |byte| Some(TokenId::from_bytes([byte; 16]));
+    let tenant = TenantId::new("t").expect("a name");
+    let one = receiver("u", "1");
+    let seat = hub.sit(one.clone(), &core, Held { id: id(1), issued_at: at(10) }, None).await.expect("a free place");
+    let revoke = |which: &Which, upto| hub.revoke(&tenant, which, at(upto));
+    assert_eq!(revoke(&Which::All, 9), 0, "it was issued later");
+    seat.holds(Held { id: id(2), issued_at: at(20) });
+    let user = Which::User(one.user.clone());
+    assert_eq!([revoke(&Which::Token(TokenId::from_bytes([1; 16])), 99), revoke(&user, 19)], [0, 0]);
+    assert_eq!(hub.revoke(&TenantId::new("s").expect("a name"), &Which::All, at(99)), 0);
+    assert_eq!([revoke(&user, 20), revoke(&Which::All, 99)], [1, 0], "it is told once");
+    let told = std::future::poll_fn(|context| seat.mailbox().poll(context)).await;
+    assert_eq!(told.len(), 1);
+    assert!(matches!(told.front(), Some(Item::Close(CloseReason::Revoked))), "{told:?}");
+}
+
+#[tokio::test]
+async fn viewers_of_a_share_have_a_limit_of_their_own() {
+    let (hub, core) = hub(9, 1);
+    let viewer = |number: u32| receiver("_share:s", &number.to_string());
+    let mut seats = Vec::new();
+    for number in 0..3 {
+        seats.push(hub.sit(viewer(number), &core, HELD, Some(3)).await.expect("a free place"));
+    }
+    let refused = hub.sit(viewer(3), &core, HELD, Some(3)).await.err().map(|fault| fault.code);
+    assert_eq!(refused, Some(Code::TooManyViewers));
+    assert_eq!(hub.connected_of(&viewer(0).tenant, &viewer(0).user), 3);
+    seats.pop();
+    assert!(hub.sit(viewer(3), &core, HELD, Some(3)).await.is_ok());
 }
