@@ -71,8 +71,8 @@ async fn enrol(gateway: &Gateway, name: &str, device: &str) -> Login {
     let (pair, signer) = pair();
     let (code, public_key) = (code(gateway, name).await, pair.public_key().to_vec());
     let credential = Credential::Enrolment { code, public_key, signer: Arc::clone(&signer) };
-    let (options, login_once) = (gateway.options("nobody", "nothing"), login(device, credential));
-    let told = soon("a login", Client::login(&options, &login_once)).await.expect("a token");
+    let (options, login_with) = (gateway.options("nobody", "nothing"), login(device, credential));
+    let told = soon("a login", Client::login(&options, &login_with)).await.expect("a token");
     assert_eq!((told.user.as_str(), told.device.as_str()), (name, device));
     login(device, Credential::Key { user: user(name), signer })
 }
@@ -187,6 +187,8 @@ async fn every_refusal_says_the_same() {
         ("nowhere", "ada", "phone"),
         ("other", "ada", "phone"),
     ] {
+        // Of a connection of its own: one has only so many tries before its session.
+        let mut raw = Raw::connect(&gateway, Arc::clone(&pair)).await;
         let challenge = raw.challenge(tenant, device).await;
         let proof = raw.proof(tenant, device, &challenge);
         refusals.push(raw.login(tenant, device, key(user, proof)).await);
@@ -214,6 +216,37 @@ async fn every_refusal_says_the_same() {
     assert_eq!(first.0, "login_refused");
     for (at, refusal) in refusals.into_iter().enumerate() {
         assert_eq!(refusal.expect_err("it must be refused"), first, "refusal {at}");
+    }
+}
+
+/// P5.6: a key that is taken back ends the device's session and its tokens, and logs nobody in.
+#[tokio::test]
+async fn a_key_that_is_removed_ends_the_session_that_it_opened() {
+    let gateway = Gateway::start().await;
+    allow(&gateway, json!({ "device_key": true })).await;
+    let login = enrol(&gateway, "ada", "phone").await;
+    let mut client = soon("a session", Client::connect(options(&gateway, login.clone()))).await.expect("a session");
+    let removed = gateway.json().call("DELETE /v1/users/ada/keys/phone").await;
+    assert_eq!((removed.status, removed.json()), (200, json!({ "removed": true })));
+    // The client tries its login once more, and that is refused.
+    let ended = soon("the end", client.next()).await;
+    assert!(matches!(&ended, Some(Err(Error::Refused(why))) if why.name == "login_refused"), "{ended:?}");
+    let again = gateway.json().call("DELETE /v1/users/ada/keys/phone").await;
+    assert_eq!(again.json(), json!({ "removed": false }));
+    // Another code, another key: the device is back.
+    let login = enrol(&gateway, "ada", "phone").await;
+    soon("a session", Client::connect(options(&gateway, login))).await.expect("a session");
+}
+
+/// Logins with one key at the same moment all get in.
+#[tokio::test]
+async fn logins_of_one_key_do_not_stand_in_each_others_way() {
+    let gateway = Gateway::start().await;
+    allow(&gateway, json!({ "device_key": true })).await;
+    let (login, options) = (enrol(&gateway, "ada", "phone").await, gateway.options("nobody", "nothing"));
+    let logins = (0..3).map(|_| Client::login(&options, &login));
+    for told in soon("all", futures_util::future::join_all(logins)).await {
+        assert_eq!(told.expect("a token").user.as_str(), "ada");
     }
 }
 

@@ -135,14 +135,15 @@ impl Node {
     ) -> Result<bool, Fault> {
         let now = self.clock.now().wall;
         let name = key_name(tenant, user, device);
-        if self.store.record(Shelf::DeviceKeys, &name, now).await.map_err(fault)?.is_none() {
+        let Some(record) = self.store.record(Shelf::DeviceKeys, &name, now).await.map_err(fault)? else {
             return Ok(false);
-        }
-        let put = Put { shelf: Shelf::DeviceKeys, name, value: None, expected: Expected::Any, until: None };
-        let event = event(now, tenant, actor.clone(), Action::DeviceKeyRemoved, object(user, device));
-        self.store.write(vec![put], vec![event]).await.map_err(fault)?;
-        // After the key is gone: a login in between would get a token that nothing revokes.
-        self.revoke_tokens(tenant, Which::Device(user.clone(), device.clone()), actor).await?;
+        };
+        // In one write: no login in between gets a token that nothing revokes, and no failure leaves tokens without a key.
+        let expected = Expected::Version(record.version);
+        let removed = Put { shelf: Shelf::DeviceKeys, name, value: None, expected, until: None };
+        let revoked = self.revocation(tenant, &Which::Device(user.clone(), device.clone()))?;
+        let event = event(now, tenant, actor, Action::DeviceKeyRemoved, object(user, device));
+        self.store.write(vec![removed, revoked], vec![event]).await.map_err(fault)?;
         Ok(true)
     }
 
@@ -155,11 +156,15 @@ impl Node {
         proof: &KeyProof,
         now: Timestamp,
     ) -> Result<Option<Proven>, Fault> {
-        let record = self.store.record(Shelf::DeviceKeys, &key_name(tenant, user, device), now).await.map_err(fault)?;
+        let name = key_name(tenant, user, device);
+        let record = self.store.record(Shelf::DeviceKeys, &name, now).await.map_err(fault)?;
         let known = record.as_ref().and_then(read_key).map(|(key, _)| key);
-        let is_known = known.is_some();
-        let spent = self.checked(tenant, device, &known.unwrap_or_else(PublicKey::nobodys), proof, now);
-        Ok(spent.filter(|_| is_known).map(|spent| Proven { user: user.clone(), puts: vec![spent] }))
+        let spent = self.checked(tenant, device, known.as_ref().unwrap_or(&PublicKey::nobodys()), proof, now);
+        let (Some(spent), Some(record), Some(_)) = (spent, record, known) else { return Ok(None) };
+        // Written as it was: so a key that is removed or replaced meanwhile gives no token.
+        let (value, expected) = (Some(record.value), Expected::Version(record.version));
+        let same = Put { shelf: Shelf::DeviceKeys, name, value, expected, until: None };
+        Ok(Some(Proven { user: user.clone(), puts: vec![spent, same] }))
     }
 
     /// Checks a code and the proof for the key that is to be enrolled with it. `None`: one of them is not good.

@@ -52,14 +52,31 @@ impl Node {
         // A tenant that is not there is one that allows nothing.
         let known = self.known(&login.tenant).ok().filter(|known| !known.tenant.suspended);
         let ways = known.map_or_else(LoginWays::default, |known| known.tenant.login.clone());
-        let Accepted { checked, puts, enrolled } = self.judge(login, &ways, from, now).await?;
+        for _ in 0..TRIES {
+            let accepted = self.judge(login, &ways, from, now).await?;
+            if let Some(told) = self.grant(login, &ways, accepted).await? {
+                return Ok(told);
+            }
+        }
+        Err(refused())
+    }
+
+    /// Makes the token. `None` when what the check saw was changed meanwhile: nothing was written then.
+    async fn grant(
+        self: &Arc<Self>,
+        login: &Login,
+        ways: &LoginWays,
+        accepted: Accepted,
+    ) -> Result<Option<LoggedIn>, Fault> {
+        let (Accepted { checked, puts, enrolled }, Login { tenant, device, .. }) = (accepted, login);
         if checked.user.is_reserved() {
-            tracing::warn!(tenant = %login.tenant, user = %checked.user, "a login named a user that is the gateway's own");
+            tracing::warn!(%tenant, user = %checked.user, "a login named a user that is the gateway's own");
             return Err(refused());
         }
-        let Login { tenant, device, .. } = login;
         let receiver = Receiver { tenant: tenant.clone(), user: checked.user.clone(), device: device.clone() };
-        let issued = self.make_token(&receiver, Some(life(&ways, checked.ttl)));
+        // Before the write: whoever takes the key back after it takes this token back, too.
+        let issued = self.make_token(&receiver, Some(life(ways, checked.ttl)));
+        let now = self.clock.now().wall;
         let mut events = Vec::with_capacity(2);
         if enrolled {
             events.push(event(now, &receiver, Action::DeviceKeyEnrolled, BTreeMap::new()));
@@ -69,8 +86,7 @@ impl Node {
         events.push(event(now, &receiver, Action::LoggedIn, details));
         match self.store.write(puts, events).await {
             Ok(_) => {}
-            // The challenge or the code was used meanwhile.
-            Err(store::Error::Conflict(_)) => return Err(refused()),
+            Err(store::Error::Conflict(_)) => return Ok(None),
             Err(error) => return Err(fault(error)),
         }
         self.apply(&receiver, checked).await?;
@@ -79,7 +95,7 @@ impl Node {
         let left = Duration::from_millis(expires_at.as_millis().saturating_sub(now.as_millis()));
         let refresh_after = refresh_after(left, fastrand::f64());
         let Receiver { user, device, .. } = receiver;
-        Ok(LoggedIn { token: issued.token, expires_at, refresh_after, user, device, nodes })
+        Ok(Some(LoggedIn { token: issued.token, expires_at, refresh_after, user, device, nodes }))
     }
 
     async fn judge(&self, login: &Login, ways: &LoginWays, from: IpAddr, now: Timestamp) -> Result<Accepted, Fault> {
@@ -194,6 +210,10 @@ fn event(at: Timestamp, receiver: &Receiver, action: Action, details: BTreeMap<S
 pub(super) fn object(user: &UserId, device: &DeviceId) -> String {
     format!("device:{user}/{device}")
 }
+
+/// A check whose ground was changed before it was written is made again so often: logins of one key at the same moment stand
+/// in each other's way. A challenge or a code that another has used up is refused the second time.
+const TRIES: usize = 4;
 
 #[cfg(test)]
 mod tests {

@@ -50,7 +50,8 @@ impl<L: Link> Connection<L> {
                 self.feed(now, Input::Update(ticket, urgency_floor, window))
             }
             Request::Login(_) | Request::Challenge(..) => {
-                self.link.answer(ticket, Err(Fault::new(Code::UnknownMethod, "not built yet")));
+                let words = "a login needs no session, and this connection serves none beside it";
+                self.link.answer(ticket, Err(Fault::new(Code::UnknownMethod, words)));
             }
             _ if self.waiting.len() >= WAITING_MAX => {
                 let words = "more requests wait for the store than fit; try again in a moment";
