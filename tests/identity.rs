@@ -337,7 +337,9 @@ async fn fetching_ends_with_the_gateway_and_for_a_provider_that_nobody_names() {
     idle.user(&issuer.token("first", "ada")).await;
     idle.tasks.close();
     soon("the provider to be forgotten", idle.tasks.wait()).await;
-    assert_eq!(idle.user(&issuer.token("first", "ada")).await, "ada", "and found again");
+    issuer.add("second");
+    issuer.remove("first");
+    assert_eq!(idle.user(&issuer.token("second", "mia")).await, "mia", "and found again, with the keys it has now");
 }
 
 /// The provider of tests/python/issuer.py, which signs with PyJWT.

@@ -242,7 +242,7 @@ mod tests {
             json!({"kty": "future"}),
             json!("a key"),
         ] {
-            assert_eq!(set(&[useless.clone()]).err(), Some(KeySetError::NoKeys), "{useless}");
+            assert_eq!(set(std::slice::from_ref(&useless)).err(), Some(KeySetError::NoKeys), "{useless}");
             assert!(set(&[useless, ed("e")]).is_ok(), "it does not hide the good ones");
         }
         let useful = with(with(ed("e"), "use", json!("sig")), "key_ops", json!(["verify"]));
