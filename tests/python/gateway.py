@@ -65,6 +65,8 @@ class Gateway:
         self.backend = told["backend"]
         self.backend_url = told["backend_url"]
         self.api_key = told["api_key"]
+        self.admin_url = told["admin_url"]
+        self.admin_key = (self.folder / told["admin_key_file"]).read_text().strip()
         self.tenant = told["tenant"]
         self.ca = pathlib.Path(told["ca"]) if os.path.isabs(told["ca"]) else self.folder / told["ca"]
         assert told["pid"] == self.process.pid

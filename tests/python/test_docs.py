@@ -29,6 +29,12 @@ PEOPLE = [
     ("/v1/audience",),
 ]
 
+# What it tells about access, in its order.
+ACCESS = [("/v1/tokens\"",), ("/v1/tokens/revoke\"",), ("/v1/enrolments\"",), ("/v1/shares\"",), ("/v1/audit?",)]
+
+# And about tenants and their keys.
+ADMIN = [("$ADMIN/v1/tenants\"",), ("$ADMIN/v1/tenants/shop/keys\"",)]
+
 
 @pytest.fixture
 def shell(gateway):
@@ -36,6 +42,7 @@ def shell(gateway):
 
     def run(command) -> str:
         variables = {**environment(), "GATEWAY": gateway.backend_url, "KEY": gateway.api_key}
+        variables |= {"ADMIN": gateway.admin_url, "ADMIN_KEY": gateway.admin_key}
         done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=variables, timeout=SOON)
         assert done.returncode == 0, (command, done.stderr)
         return done.stdout
@@ -52,7 +59,7 @@ def command(*words) -> str:
 
 def test_every_command_of_the_document_is_run_here():
     """A new example needs a test."""
-    tested = [("/v1/push\"",), ("/v1/push/stream",), QUESTION, TAKE_BACK, ("/readyz",), *PEOPLE]
+    tested = [("/v1/push\"",), ("/v1/push/stream",), QUESTION, TAKE_BACK, ("/readyz",), *PEOPLE, *ACCESS, *ADMIN]
     assert sorted(COMMANDS) == sorted(command(*words) for words in tested)
 
 
@@ -110,6 +117,42 @@ def test_people_and_topics_of_the_document(shell):
     assert sorted(seen) == sorted(shown)
     assert (seen["count"], seen["users"], seen["online"]) == (shown["count"], shown["users"], shown["online"])
     assert [sorted(line) for line in seen["page"]] == [sorted(line) for line in shown["page"]]
+
+
+def alike(seen, shown, varying=()):
+    """The same fields and values; what varies is of the same kind."""
+    if isinstance(shown, dict):
+        assert sorted(seen) == sorted(shown), (seen, shown)
+        for name, value in shown.items():
+            if name in varying or name.endswith("_ms") and value is not None:
+                assert type(seen[name]) is type(value) and bool(seen[name]) == bool(value), (name, seen)
+            else:
+                alike(seen[name], value, varying)
+    elif isinstance(shown, list):
+        assert len(seen) == len(shown), (seen, shown)
+        for one, other in zip(seen, shown):
+            alike(one, other, varying)
+    else:
+        assert seen == shown
+
+
+def test_access_of_the_document(shell):
+    """Typed one after the other, the examples answer as the document shows."""
+    for words in ACCESS:
+        seen = json.loads(shell(command(*words)))
+        alike(seen, documented_after(command(*words)), ("token", "id", "code", "details", "last"))
+
+
+def test_tenants_and_keys_of_the_document(shell, gateway):
+    """A tenant and a key of its own, which then pushes and reads but changes nothing."""
+    for words in ADMIN:
+        made = json.loads(shell(command(*words)))
+        alike(made, documented_after(command(*words)), ("id", "secret"))
+    assert made["secret"].startswith(f"plk_{made['key']['id']}_")
+    answer = Json(gateway, made["secret"]).call("/v1/push", data={"target": {"user": "ada"}, "payload": "x"})
+    assert answer.status == 201
+    refused = Json(gateway, made["secret"]).call("/v1/tokens", data={"user": "ada", "device": "phone"})
+    assert refused.json()["error"] == "scope_missing"
 
 
 def test_the_stream_of_the_document(shell):
