@@ -6,6 +6,7 @@ mod support;
 use std::time::Duration;
 
 use http::HeaderMap;
+use pushline::client::Error;
 use pushline::client::backend::Admin;
 use pushline::config::Config;
 use pushline::model::clock::Clock;
@@ -174,9 +175,22 @@ async fn requests_of_a_device_and_of_its_user() {
         assert_eq!(subscribe(&mut laptop, topic).await["grpc-status"], "0");
     }
     assert_limited_device(&subscribe(&mut laptop, "c").await);
+    // The library tells when, too.
+    let client = gateway.client("eve", "phone").await;
+    for topics in 1..=3 {
+        let topic = topics.to_string();
+        assert_eq!(soon("a subscription", client.subscribe([topic.as_str()])).await, Ok(topics));
+    }
+    match soon("a refusal", client.subscribe(["late"])).await {
+        Err(Error::Refused(refusal)) => {
+            assert_eq!(refusal.name, "rate_limited");
+            assert!(refusal.retry_after > Some(Duration::from_secs(3_500)), "{refusal:?}");
+        }
+        other => panic!("{other:?}"),
+    }
     let (mut other, _pushes) = session(&gateway, "bob", "phone").await;
     assert_eq!(subscribe(&mut other, "a").await["grpc-status"], "0");
-    assert_eq!(metric(gateway.backend, "pushline_rate_limited_total{what=\"device_request\"}").await, 3.0);
+    assert_eq!(metric(gateway.backend, "pushline_rate_limited_total{what=\"device_request\"}").await, 4.0);
     assert_eq!(metric(gateway.backend, "pushline_rate_limited_total{what=\"user_request\"}").await, 1.0);
 }
 

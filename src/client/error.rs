@@ -82,9 +82,16 @@ pub struct Refusal {
     pub errno: u32,
     /// Words for humans.
     pub words: String,
+    /// After how long the gateway says that trying again makes sense; `None`: it does not pass by itself.
+    pub retry_after: Option<Duration>,
 }
 
 impl Refusal {
+    /// What the trailer `grpc-retry-pushback-ms` says.
+    pub(super) fn retry_after(pushback: &str) -> Option<Duration> {
+        pushback.parse().ok().map(Duration::from_millis)
+    }
+
     /// Whether the same request may be taken later. Goes by the gRPC status, so it holds for names that are newer than
     /// this library.
     #[must_use]

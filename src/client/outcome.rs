@@ -32,6 +32,7 @@ pub(super) fn trailers(headers: &HeaderMap) -> Result<(), Error> {
             name: text("pushline-code").to_owned(),
             errno: text("pushline-errno").parse().unwrap_or(0),
             words: grpc::decode_words(text("grpc-message")),
+            retry_after: Refusal::retry_after(text("grpc-retry-pushback-ms")),
         })),
         Err(_) => Err(Error::Protocol("an answer ends without a gRPC status".into())),
     }
@@ -76,6 +77,8 @@ const fn grpc_of_http(status: StatusCode) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
     use super::{head, trailers};
@@ -96,10 +99,24 @@ mod tests {
             ("pushline-errno", "203"),
         ]);
         let words = "the token \u{e9}xpired".to_owned();
-        let expected = Error::Refused(Refusal { grpc: 16, name: "expired_token".into(), errno: 203, words });
+        let expected = Refusal { grpc: 16, name: "expired_token".into(), errno: 203, words, ..Refusal::default() };
+        let expected = Error::Refused(expected);
         assert_eq!(trailers(&refused), Err(expected.clone()));
         assert_eq!(head(StatusCode::OK, &refused), Err(expected));
         assert_eq!(trailers(&headers(&[("grpc-status", "0")])), Ok(()));
+    }
+
+    #[test]
+    fn a_refusal_tells_when_to_come_again() {
+        let waits = |pushback| {
+            let refused = headers(&[("grpc-status", "8"), ("grpc-retry-pushback-ms", pushback)]);
+            match trailers(&refused) {
+                Err(Error::Refused(refusal)) => refusal.retry_after,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(waits("1200"), Some(Duration::from_millis(1_200)));
+        assert_eq!((waits(""), waits("-1"), waits("soon")), (None, None, None));
     }
 
     #[test]

@@ -281,7 +281,8 @@ async fn a_refusal_ends_connect_and_a_passing_one_is_tried_again() {
         peer
     };
     let (client, _peer) = tokio::join!(Client::connect(gateway.options()), refuse(Code::ExpiredToken));
-    let refusal = Refusal { grpc: 16, name: "expired_token".into(), errno: 203, words: "no, \u{e9}".into() };
+    let refusal =
+        Refusal { grpc: 16, name: "expired_token".into(), errno: 203, words: "no, \u{e9}".into(), retry_after: None };
     assert_eq!(client.err(), Some(Error::Refused(refusal)));
 
     let serve = async {

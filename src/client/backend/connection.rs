@@ -1,6 +1,8 @@
 //! A backend's connection to a gateway, and the methods of `pushline.v1.Backend`: pushes and what is asked of them. It
 //! retries nothing.
 
+use std::time::Duration;
+
 use futures_util::TryStreamExt;
 use tonic::Request;
 use tonic::transport::Channel;
@@ -146,7 +148,8 @@ impl Backend {
 }
 
 fn refusal(error: pb::PushError) -> Refusal {
-    Refusal { grpc: error.status, name: error.code, errno: error.errno, words: error.message }
+    let retry_after = (error.retry_after_ms > 0).then(|| Duration::from_millis(error.retry_after_ms));
+    Refusal { grpc: error.status, name: error.code, errno: error.errno, words: error.message, retry_after }
 }
 
 fn silent() -> Refusal {

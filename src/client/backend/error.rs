@@ -58,6 +58,7 @@ pub(super) fn failed(status: Status) -> Error {
             name: name.to_owned(),
             errno: text("pushline-errno").parse().unwrap_or(0),
             words: status.message().to_owned(),
+            retry_after: Refusal::retry_after(text("grpc-retry-pushback-ms")),
         });
     }
     match causes(&status).last() {

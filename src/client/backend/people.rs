@@ -168,6 +168,7 @@ impl MemberChanges {
                 name: error.code,
                 errno: error.errno,
                 words: error.message,
+                ..Refusal::default()
             }),
         }))
     }
