@@ -4,13 +4,16 @@
 mod support;
 
 use pushline::assign::Misplaced;
+use pushline::client::Client;
 use pushline::config::{Config, Settings};
 use pushline::model::id::NodeName;
 use pushline::wire::device::Method;
 use pushline::wire::pb::OpenRequest;
 use pushline::wire::pb::open_response::Frame;
+use serde_json::json;
 use support::device::{Device, Pushes, open};
-use support::{Gateway, next, push, soon, text, to_user};
+use support::http::Json;
+use support::{Gateway, client_options, next, push, soon, text, to_user};
 
 /// Where the other nodes are said to be. Nobody listens there.
 const NODES: [&str; 3] = ["a 127.0.0.1:1 tag=home", "b 127.0.0.1:2", "c 127.0.0.1:3 weight=0"];
@@ -96,6 +99,53 @@ async fn a_client_whose_node_is_down_is_served_here() {
         assert_eq!(text(&pushed), number.to_string());
         pushed.ack();
     }
+}
+
+/// And one whose node is up goes there: it is the same client, and its program notices nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_10_a_client_goes_to_the_node_it_belongs_to() {
+    let home = Gateway::start().await;
+    let mut first = Gateway::start_with(|config| {
+        cluster(config);
+        config.cluster.misplaced = Misplaced::Move;
+        config.cluster.nodes[1].address = home.devices.to_string();
+    })
+    .await;
+    // Nodes of one deployment share their keys.
+    first.stop().await;
+    for folder in ["auth", "certs"] {
+        for file in std::fs::read_dir(home.data().join(folder)).expect("the keys") {
+            let file = file.expect("the keys");
+            std::fs::copy(file.path(), first.data().join(folder).join(file.file_name())).expect("copied");
+        }
+    }
+    first.start_again().await;
+    let options = client_options(first.devices, &home.ca, home.token("at-b", "phone"));
+    let mut phone = soon("a session", Client::connect(options)).await.expect("a session");
+    push(&mut home.backend().await, to_user("at-b", "welcome home")).await;
+    assert_eq!(text(&next(&mut phone).await), "welcome home");
+}
+
+/// A token is given with the nodes to connect to; and when the operator empties a node, that counts at once, for tokens and
+/// for who is there, and after a restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_10_the_operator_empties_a_node() {
+    let mut gateway = Gateway::start_with(cluster).await;
+    for (user, node) in [("at-a", "127.0.0.1:1"), ("at-b", "127.0.0.1:2")] {
+        let issued = gateway.json().send("POST /v1/tokens", &json!({"user": user, "device": "phone"})).await.json();
+        assert_eq!(issued["nodes"], json!([node]), "{user}");
+    }
+    let (_device, mut pushes) = device(&gateway, "anywhere").await;
+    let operator = Json::new(gateway.admin, &gateway.admin_key());
+    operator.send("PUT /v1/nodes/d", &json!({"draining": true})).await.assert_refused(404, 316, "d");
+    let set = operator.send("PUT /v1/nodes/a", &json!({"draining": true})).await.json();
+    assert_eq!((&set["self"], &set["draining"], &set["weight"]), (&json!(true), &json!(true), &json!(100)));
+    assert_eq!(asked(&mut pushes).await, ["127.0.0.1:2"]);
+    gateway.restart().await;
+    let operator = Json::new(gateway.admin, &gateway.admin_key());
+    let told = operator.call("GET /v1/assignment?tenant=default&user=anywhere&device=phone").await.json();
+    assert_eq!(told, json!({"nodes": ["127.0.0.1:2"], "rule": null}));
+    assert_eq!(operator.call("GET /v1/nodes").await.json()["nodes"][0]["draining"], true);
 }
 
 /// What a device says of itself decides, too: with its first session here it is known.
