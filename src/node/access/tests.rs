@@ -144,6 +144,23 @@ async fn a_key_that_has_expired_is_refused_and_says_so_to_its_owner_only() {
 }
 
 #[tokio::test]
+async fn who_came_in_with_a_key_goes_on_until_the_key_or_the_tenant_may_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = node(folder.path()).await;
+    let shop = tenant("shop");
+    let (key, secret) = node.create_key(&shop, new_key(), Actor::Admin).await.unwrap();
+    let callers = [caller(&node, &secret).unwrap(), caller(&node, CONFIGURED).unwrap()];
+    let check = |node: &Node| callers.each_ref().map(|caller| code(node.recheck_caller(caller)));
+    assert_eq!(check(&node), [None, None]);
+    node.suspend_tenant(&shop, true, Actor::Admin).await.unwrap();
+    assert_eq!(check(&node), [Some(Code::TenantSuspended), Some(Code::TenantSuspended)]);
+    node.suspend_tenant(&shop, false, Actor::Admin).await.unwrap();
+    assert_eq!(check(&node), [None, None]);
+    node.remove_key(&shop, &key.id, Actor::Admin).await.unwrap();
+    assert_eq!(check(&node), [Some(Code::InvalidCredentials), None]);
+}
+
+#[tokio::test]
 async fn refusals_tell_nothing_of_which_keys_there_are() {
     let folder = tempfile::tempdir().unwrap();
     let node = node(folder.path()).await;
