@@ -265,7 +265,10 @@ async fn revocation_goes_by_the_token_that_a_session_lives_by_now() {
     let id = |byte| Some(TokenId::from_bytes([byte; 16]));
     let tenant = TenantId::new("t").expect("a name");
     let one = receiver("u", "1");
-    let seat = hub.sit(one.clone(), &core, Held { id: id(1), issued_at: at(10) }, None).await.expect("a free place");
+    let seat = hub
+        .sit(one.clone(), &core, Held { id: id(1), issued_at: at(10) }, Bounds::default())
+        .await
+        .expect("a free place");
     let revoke = |which: &Which, upto| hub.revoke(&tenant, which, at(upto));
     assert_eq!(revoke(&Which::All, 9), 0, "it was issued later");
     seat.holds(Held { id: id(2), issued_at: at(20) });
@@ -284,11 +287,19 @@ async fn viewers_of_a_share_have_a_limit_of_their_own() {
     let viewer = |number: u32| receiver("_share:s", &number.to_string());
     let mut seats = Vec::new();
     for number in 0..3 {
-        seats.push(hub.sit(viewer(number), &core, HELD, Some(3)).await.expect("a free place"));
+        seats.push(
+            hub.sit(viewer(number), &core, HELD, Bounds { viewers: Some(3), ..Bounds::default() })
+                .await
+                .expect("a free place"),
+        );
     }
-    let refused = hub.sit(viewer(3), &core, HELD, Some(3)).await.err().map(|fault| fault.code);
+    let refused = hub
+        .sit(viewer(3), &core, HELD, Bounds { viewers: Some(3), ..Bounds::default() })
+        .await
+        .err()
+        .map(|fault| fault.code);
     assert_eq!(refused, Some(Code::TooManyViewers));
     assert_eq!(hub.connected_of(&viewer(0).tenant, &viewer(0).user), 3);
     seats.pop();
-    assert!(hub.sit(viewer(3), &core, HELD, Some(3)).await.is_ok());
+    assert!(hub.sit(viewer(3), &core, HELD, Bounds { viewers: Some(3), ..Bounds::default() }).await.is_ok());
 }
