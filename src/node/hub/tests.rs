@@ -60,16 +60,16 @@ async fn a_tenant_may_have_bounds_of_its_own() {
         hub.sit(receiver, &core, HELD, bounds).await.map_err(|fault| fault.code)
     };
     let three = Bounds { of_tenant: Some(3), of_user: Some(1), viewers: None };
-    let one = sit("shop", "u", "1", three).await.ok().expect("a free place");
+    let one = sit("shop", "u", "1", three).await.expect("a free place");
     assert_eq!(sit("shop", "u", "2", three).await.err(), Some(Code::TooManyUserConnections), "less than the hub's");
     let wide = Bounds { of_user: Some(5), ..three };
-    let _two = sit("shop", "u", "2", wide).await.ok().expect("a free place");
-    let _three = sit("shop", "u", "3", wide).await.ok().expect("more than the hub's");
+    let _two = sit("shop", "u", "2", wide).await.expect("a free place");
+    let _three = sit("shop", "u", "3", wide).await.expect("more than the hub's");
     assert_eq!(sit("shop", "v", "1", wide).await.err(), Some(Code::TenantQuota));
     let newer = sit("shop", "u", "1", wide);
-    let _other = sit("bank", "v", "1", Bounds::default()).await.ok().expect("another tenant's place");
+    let _other = sit("bank", "v", "1", Bounds::default()).await.expect("another tenant's place");
     drop(one);
-    let _newer = newer.await.ok().expect("a place came free");
+    let _newer = newer.await.expect("a place came free");
     assert_eq!(hub.connected(), 4);
 }
 
