@@ -32,7 +32,7 @@ pub(super) fn draw<'s>(
             (minus_log2(xxh3_64(&key)), site)
         })
         .collect();
-    lots.sort_by(|one, other| compare(one, other));
+    lots.sort_by(compare);
     lots.truncate(most);
     lots.into_iter().map(|(_, site)| site).collect()
 }
