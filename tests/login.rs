@@ -5,13 +5,16 @@ mod support;
 
 use std::sync::Arc;
 
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::Request;
+use jsonwebtoken::{Algorithm, EncodingKey};
 use prost::Message;
 use pushline::auth::device_key::KeyPair;
 use pushline::client::{Client, Credential, Error, Login, Options, Phase, Provider, Signer};
+use pushline::model::clock::Clock;
 use pushline::model::frame::KeyProof;
 use pushline::model::id::{DeviceId, TenantId, UserId};
 use pushline::wire::device::Method;
@@ -408,6 +411,42 @@ async fn p2_7_what_the_business_server_says_is_in_force_when_the_login_answers()
     assert_eq!(admin(&gateway).send("POST /v1/tenants/default/suspend", &json!({})).await.status, 200);
     let refused = soon("an answer", Client::login(&gateway.options("nobody", "nothing"), &login)).await;
     assert!(matches!(&refused, Err(Error::Refused(why)) if why.name == "login_refused"), "{refused:?}");
+}
+
+/// P2.7: a JWT of the tenant's identity provider logs in, over the wire and in JSON; one that is forged does not.
+#[tokio::test]
+async fn p2_7_a_jwt_of_an_identity_provider_logs_in() {
+    let (gateway, provider) = (Gateway::start().await, Receiver::start().await);
+    let rules = &ECDSA_P256_SHA256_FIXED_SIGNING;
+    let [ours, theirs] = [(); 2].map(|()| EcdsaKeyPair::generate(rules).expect("a key"));
+    let point = ours.public_key().as_ref();
+    let [x, y] = [&point[1..33], &point[33..]].map(|part| URL_SAFE_NO_PAD.encode(part));
+    let key = json!({ "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": "one", "x": x, "y": y });
+    provider.always(Some(verdict(&json!({ "keys": [key] }))));
+    let issuer = provider.url("");
+    let way =
+        json!({ "issuer": issuer, "audiences": ["app"], "jwks_url": provider.url("/keys"), "groups_claim": "groups" });
+    allow(&gateway, json!({ "jwt": way })).await;
+    let exp = Clock::new().now().wall.as_millis() / 1000 + 600;
+    let jwt = |key: &EcdsaKeyPair| {
+        let claims = json!({ "iss": issuer, "aud": "app", "sub": "ada", "exp": exp, "groups": ["staff"] });
+        let header = jsonwebtoken::Header { kid: Some("one".into()), ..jsonwebtoken::Header::new(Algorithm::ES256) };
+        let key = key.to_pkcs8v1().expect("a document");
+        jsonwebtoken::encode(&header, &claims, &EncodingKey::from_ec_der(key.as_ref())).expect("a token")
+    };
+    let good = login("phone", Credential::Jwt(jwt(&ours)));
+    let mut client = soon("a session", Client::connect(options(&gateway, good))).await.expect("a session");
+    push(&mut gateway.backend().await, to_user("ada", "hello")).await;
+    assert_eq!(text(&next(&mut client).await), "hello");
+    let known = gateway.json().call("GET /v1/users/ada").await.json();
+    assert!(known["groups"].to_string().contains("staff"), "{known}");
+    let forged = login("phone", Credential::Jwt(jwt(&theirs)));
+    let refused = soon("an answer", Client::login(&gateway.options("nobody", "nothing"), &forged)).await;
+    assert!(matches!(&refused, Err(Error::Refused(why)) if why.name == "login_refused"), "{refused:?}");
+    let device = Device::connect(gateway.devices, &gateway.ca).await;
+    let body = json!({ "tenant": "default", "device": "tablet", "jwt": jwt(&ours) }).to_string();
+    let reply = post(&device, "POST", "/v1/login", "application/json", &body).await;
+    assert_eq!((reply.status, reply.json()["user"].as_str()), (200, Some("ada")), "{reply:?}");
 }
 
 /// A login in a session holds up no push, however long its check takes; a few run at once.

@@ -71,10 +71,13 @@ enum Done {
     Told,
 }
 
+/// What an attempt to connect came to: with the token that it got for itself, if it needed one.
+type Dialed = Result<(Conversation, Option<Grant>), Error>;
+
 /// What the connection is made of at the moment.
 enum Stage {
     Idle,
-    Dialing(Pin<Box<dyn Future<Output = Result<(Conversation, Option<Grant>), Error>> + Send>>),
+    Dialing(Pin<Box<dyn Future<Output = Dialed> + Send>>),
     Talking(Box<Conversation>),
 }
 

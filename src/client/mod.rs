@@ -23,6 +23,28 @@
 //! # }
 //! ```
 //!
+//! A device that has no token logs in, in a way that its tenant allows; then no token is needed, now or later:
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use pushline::client::{Client, Credential, Login, Options};
+//! use pushline::model::id::{DeviceId, TenantId};
+//!
+//! # async fn example(id_token: String) -> Result<(), Box<dyn std::error::Error>> {
+//! let roots = std::fs::read("certs/ca.pem")?;
+//! let login = Login {
+//!     tenant: TenantId::new("shop")?,
+//!     device: DeviceId::new("phone-7")?,
+//!     credential: Credential::Jwt(id_token),
+//! };
+//! let mut options = Options::new("gateway.example:7443", roots, "");
+//! options.provider = Some(Arc::new(login));
+//! let client = Client::connect(options).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # What it promises
 //!
 //! - **At least once, seen once.** The gateway delivers a push until it is acked. The client knows the ids of the last

@@ -160,6 +160,9 @@ impl Node {
         let record = self.store.record(Shelf::DeviceKeys, &name, now).await.map_err(fault)?;
         let known = record.as_ref().and_then(read_key).map(|(key, _)| key);
         let spent = self.checked(tenant, device, known.as_ref().unwrap_or(&PublicKey::nobodys()), proof, now);
+        if known.is_none() {
+            tracing::debug!(%tenant, %user, %device, "the device has no key");
+        }
         let (Some(spent), Some(record), Some(_)) = (spent, record, known) else { return Ok(None) };
         // Written as it was: so a key that is removed or replaced meanwhile gives no token.
         let (value, expected) = (Some(record.value), Expected::Version(record.version));
@@ -185,8 +188,14 @@ impl Node {
         let Some(spent) = key.as_ref().and_then(|key| self.checked(tenant, device, key, proof, now)) else {
             return Ok(None);
         };
-        let (Some(name), Some(record), Some(key)) = (name, record, key) else { return Ok(None) };
-        let Some(user) = meant(&record, device) else { return Ok(None) };
+        let (Some(name), Some(record), Some(key)) = (name, record, key) else {
+            tracing::debug!(%tenant, %device, "the enrolment code is not known, or was used");
+            return Ok(None);
+        };
+        let Some(user) = meant(&record, device) else {
+            tracing::debug!(%tenant, %device, "the enrolment code is for another device");
+            return Ok(None);
+        };
         let enrolled = Enrolled { public_key: STANDARD.encode(key.bytes()), at: now };
         let puts = vec![
             spent,
@@ -217,9 +226,16 @@ impl Node {
         proof: &KeyProof,
         now: Timestamp,
     ) -> Option<Put> {
-        let expires_at = self.authority.challenges().check(tenant, device, &proof.challenge, now)?;
+        let Some(expires_at) = self.authority.challenges().check(tenant, device, &proof.challenge, now) else {
+            tracing::debug!(%tenant, %device, "the challenge is over, or not one for this device");
+            return None;
+        };
         let text = KeyProof::signed_text(tenant, device, &proof.challenge);
-        key.verifies(&text, &proof.signature).then(|| Put {
+        if !key.verifies(&text, &proof.signature) {
+            tracing::debug!(%tenant, %device, "the signature was not made with the device's key");
+            return None;
+        }
+        Some(Put {
             shelf: Shelf::Challenges,
             name: used_name(&proof.challenge),
             value: Some(Bytes::new()),
