@@ -321,7 +321,9 @@ async fn p2_7_the_json_twin_logs_in_on_the_same_listener() {
     );
     let (left, refresh) = (3_600_000.0, told["refresh_after_ms"].as_f64().expect("a number"));
     assert!((0.69 * left..=0.85 * left).contains(&refresh), "{told}");
-    json_post("/v1/login", request).await.assert_refused(401, 207, "the login was refused");
+    let refused = json_post("/v1/login", request).await;
+    refused.assert_refused(401, 207, "the login was refused");
+    assert_eq!(refused.header("www-authenticate"), Some("Bearer"));
     for (verb, path, media, body, status, errno) in [
         ("GET", "/v1/login", "application/json", "", 405, 113),
         ("POST", "/v1/logins", "application/json", "{}", 404, 112),

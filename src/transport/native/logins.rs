@@ -77,3 +77,14 @@ impl Logins {
 fn check(node: Arc<Node>, login: Box<Login>, from: IpAddr) -> Check {
     Box::pin(async move { node.login(&login, from).await })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Logins;
+
+    /// They live as long as the connection, nearly always idle.
+    #[test]
+    fn idle_logins_are_small() {
+        assert!(size_of::<Logins>() <= 56, "{} bytes", size_of::<Logins>());
+    }
+}

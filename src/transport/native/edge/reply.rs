@@ -37,6 +37,10 @@ impl Reply {
                 let status = StatusCode::from_u16(fault.code.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
                 let mut head = document(status);
                 head.headers_mut().extend(retry::headers(fault));
+                if status == StatusCode::UNAUTHORIZED {
+                    // RFC 9110, section 15.5.2, wants a word of what is missing.
+                    head.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+                }
                 Self::Whole(head, json::fault(fault))
             }
         }
