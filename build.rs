@@ -22,6 +22,23 @@ fn main() -> Result<(), Box<dyn Error>> {
         .bytes(".pushline.v1")
         // A map with a stable order makes equal pushes encode to equal bytes, which idempotency compares.
         .btree_map(".pushline.v1")
+        // They hold secrets; `wire/unshown.rs` prints their names alone.
+        .skip_debug(UNSHOWN.map(|name| format!(".pushline.v1.{name}")))
         .compile_fds(files)?;
     Ok(())
 }
+
+/// Messages that hold secrets.
+const UNSHOWN: [&str; 11] = [
+    "OpenRequest",
+    "RenewRequest",
+    "LoginRequest",
+    "LoginResponse",
+    "CheckLoginRequest",
+    "IssueTokenResponse",
+    "CreateEnrolmentResponse",
+    "CreateShareResponse",
+    "CreateKeyResponse",
+    "BusinessLogin",
+    "Webhook",
+];

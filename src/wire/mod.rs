@@ -4,3 +4,4 @@ pub mod body;
 pub mod device;
 pub mod grpc;
 pub mod pb;
+mod unshown;
