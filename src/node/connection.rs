@@ -126,7 +126,7 @@ pub fn serve<L: Link>(
     };
     async move {
         connection.perform();
-        let gone = connection.run().await;
+        let mut gone = connection.run().await;
         connection.look_at_link();
         connection.count();
         let Connection { node, session, id, seat, over, flying, .. } = &connection;
@@ -135,8 +135,10 @@ pub fn serve<L: Link>(
         node.metrics.session_closed(reason.as_ref());
         let tally = session.tally();
         drop(connection.session);
-        // Recorded before the seat is free: a newer session of the device comes after it.
-        if let Err(error) = connection.presence.leave(reason.as_ref().map_or("gone", CloseReason::name)).await {
+        // Recorded before the seat is free: a newer session of the device comes after it. Its last word does not wait for it.
+        // On the heap: the connection would keep room for it all its life.
+        let leaving = Box::pin(connection.presence.leave(reason.as_ref().map_or("gone", CloseReason::name)));
+        if let Err(error) = meanwhile(&mut connection.link, &mut gone, leaving).await {
             tracing::warn!(%receiver, %error, "could not record that the device left");
         }
         drop(connection.seat);
@@ -153,6 +155,23 @@ pub fn serve<L: Link>(
         }
         reason
     }
+}
+
+/// Waits for something while a link is driven; requests that still come are refused.
+async fn meanwhile<L: Link, T>(link: &mut L, gone: &mut bool, mut what: Pin<Box<impl Future<Output = T>>>) -> T {
+    std::future::poll_fn(|context| {
+        if let Poll::Ready(output) = what.as_mut().poll(context) {
+            return Poll::Ready(output);
+        }
+        while !*gone && let Poll::Ready(event) = link.poll_event(context) {
+            match event {
+                Event::Gone(_) => *gone = true,
+                Event::Request(ticket, _) => link.answer(ticket, Err(ended())),
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 /// Drives a link that was finished until it is gone; requests that still come are refused.
