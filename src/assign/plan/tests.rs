@@ -39,7 +39,7 @@ fn choices<'p>(
     (assignment.sites.into_iter().map(|site: &Site| site.name.as_str()).collect(), assignment.rule)
 }
 
-fn home<'p>(plan: &'p Plan, user: u32) -> &'p str {
+fn home(plan: &Plan, user: u32) -> &str {
     choices(plan, "t", &format!("user-{user}"), &[]).0[0]
 }
 
