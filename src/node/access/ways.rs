@@ -3,6 +3,7 @@
 use crate::hook::{Place, Secret};
 use crate::model::fault::{Code, Fault};
 use crate::model::tenant::{BusinessLogin, JwtLogin, LoginWays};
+use crate::node::access::checks::check_ways;
 
 /// Checks login ways. A secret that is left out is the known one, or made.
 ///
@@ -20,6 +21,8 @@ pub(super) fn checked(mut ways: LoginWays, known: &LoginWays) -> Result<LoginWay
     if life != 0 && !(TOKEN_TTL_MIN..=TOKEN_TTL_MAX).contains(&life) {
         return Err(refuse("token_ttl_seconds", &format!("give {TOKEN_TTL_MIN} to {TOKEN_TTL_MAX}, or 0 for an hour")));
     }
+    // As those who will follow them read them.
+    check_ways(&ways)?;
     Ok(ways)
 }
 
