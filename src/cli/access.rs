@@ -68,6 +68,7 @@ pub(super) fn refused(refusal: &Refusal, output: Output) {
         }
         "group_not_found" => "; `pushline group list` shows all, `pushline group create` makes one",
         "webhook_not_found" => "; `pushline webhook list` shows all",
+        "share_not_found" => "; `pushline share list` shows all",
         _ => "",
     };
     output.refusal(&format!("refused: {refusal}{more}"), &refusal.name, refusal.errno);
@@ -75,11 +76,14 @@ pub(super) fn refused(refusal: &Refusal, output: Output) {
 
 /// What went wrong, and what to do.
 pub(super) fn advice(why: &Error) -> String {
+    advice_of(why, "--backend")
+}
+
+/// The same, for a connection that a flag names the place of.
+pub(super) fn advice_of(why: &Error, flag: &str) -> String {
     match why {
         Error::Unreachable { url, .. } => {
-            format!(
-                "{why}; is the gateway running there? `pushline serve` starts one, --backend names another than {url}"
-            )
+            format!("{why}; is the gateway running there? `pushline serve` starts one, {flag} names another than {url}")
         }
         Error::Untrusted { .. } => format!("{why}; name the CA that vouches for it with --ca"),
         Error::Unanswered(_) => format!(

@@ -260,7 +260,7 @@ fn payload_words(payload: &[u8]) -> String {
 }
 
 /// What went wrong, and what to do.
-fn advice(why: &Error, gateway: &str) -> anyhow::Error {
+pub(super) fn advice(why: &Error, gateway: &str) -> anyhow::Error {
     let what_to_do = match why {
         Error::Untrusted(_) => "name the CA that vouches for it with --ca".to_owned(),
         Error::Network(_) | Error::TimedOut(_) => {
@@ -279,7 +279,7 @@ fn whole_millis(span: Duration) -> u64 {
 }
 
 /// How long the first connection is tried. A guess: a person waits no longer.
-const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
 /// A screen's worth of text.
 const TEXT_CHARACTERS_MAX: usize = 2000;
@@ -287,7 +287,7 @@ const TEXT_CHARACTERS_MAX: usize = 2000;
 /// Enough to tell a picture from an archive.
 const HEX_BYTES_MAX: usize = 16;
 
-fn host_and_port(text: &str) -> Result<String, String> {
+pub(super) fn host_and_port(text: &str) -> Result<String, String> {
     let expected = "expected HOST:PORT, such as push.example.org:7443 or [::1]:7443";
     let (host, port) = text.rsplit_once(':').ok_or(expected)?;
     let bracketed = host.starts_with('[') && host.ends_with(']');

@@ -2,26 +2,34 @@
 
 pub mod access;
 mod audience;
+mod audit;
 mod bar;
 mod cancel;
 mod caret;
 mod certs;
 mod config;
 pub mod demo;
+mod enrol;
 mod group;
+mod key;
 pub mod listen;
 mod load;
 mod load_report;
+mod login;
 mod moment;
+mod node;
+mod operator;
 pub mod options;
 mod presence;
 pub mod push;
 mod receipts;
 mod resume;
 pub mod serve;
+mod share;
 pub mod style;
 mod table;
 mod tag;
+mod tenant;
 mod token;
 mod topic;
 mod trace;
@@ -71,13 +79,19 @@ enum Command {
     Trace(trace::Arguments),
     Presence(presence::Arguments),
     Webhook(webhook::Arguments),
+    Tenant(tenant::Arguments),
+    Key(key::Arguments),
+    Share(share::Arguments),
+    Enrol(enrol::Arguments),
+    Login(login::Arguments),
+    Audit(audit::Arguments),
+    Node(node::Arguments),
     /// Connect as a device and print what is pushed.
     Listen(listen::Arguments),
     Load(load::Arguments),
     /// A part of the crowd of `load`, in a process of its own.
     #[command(hide = true)]
     LoadCrew,
-    /// Make a token with which a device may connect.
     Token(token::Arguments),
     /// Make a throw-away certificate for development.
     Certs(certs::Arguments),
@@ -118,6 +132,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Trace(arguments) => trace::run(arguments, output),
         Command::Presence(arguments) => presence::run(arguments, output),
         Command::Webhook(arguments) => webhook::run(arguments, output),
+        Command::Tenant(arguments) => tenant::run(arguments, output),
+        Command::Audit(arguments) => audit::run(arguments, output),
+        Command::Share(arguments) => share::run(arguments, output),
+        Command::Enrol(arguments) => enrol::run(arguments, output),
+        Command::Login(arguments) => login::run(arguments, output),
+        Command::Node(arguments) => node::run(arguments, output),
+        Command::Key(arguments) => key::run(arguments, output),
         Command::Listen(arguments) => listen::run(arguments, output),
         Command::Load(arguments) => load::run(arguments, output),
         Command::LoadCrew => load::run_child(),
@@ -156,6 +177,7 @@ Examples:
   pushline demo                              all of it at work, in a few seconds
   pushline serve                             a gateway for this machine
   pushline token --user ada --device phone   a token for one device, valid for a day
+  pushline key create --scope push           an API key for a backend; `pushline tenant` is for whole customers
   pushline push --user ada 'hello'           a push; `pushline trace ID` tells what became of it
   pushline load fanout --connections 5000    a crowd against it: how fast, how dear, nothing lost
   pushline certs --name push.example.org     a development certificate in certs/

@@ -32,6 +32,8 @@ impl Terminal {
     pub(crate) fn new(gateway: &Gateway) -> Self {
         let mut terminal = Self::of(&gateway.key, &format!("http://{}", gateway.backend), gateway.backend);
         terminal.environment.push(("PUSHLINE_GATEWAY", gateway.devices.to_string()));
+        terminal.environment.push(("PUSHLINE_ADMIN", format!("http://{}", gateway.admin)));
+        terminal.environment.push(("PUSHLINE_ADMIN_KEY", gateway.admin_key()));
         std::fs::write(terminal.folder().join("ca.pem"), &gateway.ca).expect("a file");
         terminal
     }

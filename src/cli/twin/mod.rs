@@ -1,5 +1,7 @@
 //! What the gateway answers, as JSON with the names of its HTTP/JSON twin. Nothing is left out and nothing explained.
 
+pub(super) mod access;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};

@@ -1,4 +1,4 @@
-//! `pushline token`: makes a token with which a device may connect. The gateway need not run.
+//! `pushline token issue`: makes a token with which a device may connect. The gateway need not run.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,23 +12,16 @@ use crate::cli::style::Output;
 use crate::model::clock::Clock;
 use crate::model::id::{DeviceId, Receiver, TenantId, UserId};
 
-/// Make a token with which a device may connect.
-///
-/// The token is signed with the key in the data folder, so use the folder of the gateway that shall accept it. Whoever
-/// has the token is that device until it expires.
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  pushline token --user ada --device phone
-  pushline token --user ada --device phone --ttl 7days --data /var/lib/pushline
-  export PUSHLINE_TOKEN=$(pushline token --user ada --device phone)")]
-pub(super) struct Arguments {
+/// For whom it is, and for how long.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Issue {
+    // Both are always there, but when a subcommand is named instead.
     /// The user the device belongs to.
-    #[arg(long, value_parser = UserId::new)]
-    user: UserId,
+    #[arg(long, value_parser = UserId::new, required = true)]
+    user: Option<UserId>,
     /// The device.
-    #[arg(long, value_parser = DeviceId::new)]
-    device: DeviceId,
+    #[arg(long, value_parser = DeviceId::new, required = true)]
+    device: Option<DeviceId>,
     /// The tenant both belong to.
     #[arg(long, value_parser = tenant, default_value = DEFAULT_TENANT)]
     tenant: TenantId,
@@ -40,7 +33,10 @@ pub(super) struct Arguments {
 }
 
 /// Makes the token and prints it.
-pub(super) fn run(arguments: &Arguments, output: Output) -> anyhow::Result<ExitCode> {
+pub(super) fn run(arguments: &Issue, output: Output) -> anyhow::Result<ExitCode> {
+    let (Some(user), Some(device)) = (arguments.user.clone(), arguments.device.clone()) else {
+        anyhow::bail!("name the user and the device with --user and --device");
+    };
     let settings = arguments.source.load(Vec::new())?;
     let folder = settings.config().store.auth_folder();
     let is_new = !folder.exists();
@@ -48,8 +44,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> anyhow::Result<ExitC
     if is_new {
         output.note(&format!("made new keys in {}; start the gateway with the same data folder", folder.display()));
     }
-    let receiver =
-        Receiver { tenant: arguments.tenant.clone(), user: arguments.user.clone(), device: arguments.device.clone() };
+    let receiver = Receiver { tenant: arguments.tenant.clone(), user, device };
     let now = Clock::new().now().wall;
     let token = authority.issue(&receiver, now + arguments.ttl, now);
     // What the token really says, which is rounded.
@@ -57,6 +52,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> anyhow::Result<ExitC
     output.words(&token)?;
     output.object(&json!({
         "token": token,
+        "id": claims.id.to_string(),
         "tenant": receiver.tenant.as_str(),
         "user": receiver.user.as_str(),
         "device": receiver.device.as_str(),
