@@ -86,6 +86,10 @@ impl Session {
     ) {
         let Ok(at) = self.position(log) else { return };
         let feed = &mut self.feeds[at];
+        // A log that did not exist when it was followed, as a viewer may, begins its first life: nobody needs to wait for it.
+        if feed.head.epoch == Epoch::default() && epoch != Epoch::default() {
+            return self.reset(at, Head { epoch, last, trimmed: Offset::default() });
+        }
         // A hint of another life of the log is old or new, who knows: the heads will tell.
         if feed.head.epoch != epoch || last <= feed.head.last {
             return;
