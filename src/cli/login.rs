@@ -30,9 +30,9 @@ use crate::model::id::{DeviceId, TenantId, UserId};
 #[command(after_help = "\
 Examples:
   pushline login --ca data/certs/ca.pem --device phone --jwt $(cat token.jwt)
-  pushline login --gateway push.example.org:7443 --tenant shop --device phone --credential 'ada:secret'
-  pushline login --ca data/certs/ca.pem --device phone --enrol 7K3M-9QPX-2RTV-84HN --key-file phone.key
-  export PUSHLINE_TOKEN=$(pushline login --ca data/certs/ca.pem --key-file phone.key)")]
+  pushline login --gateway push.example.org:7443 --device phone --credential 'ada:secret'
+  pushline login --device phone --enrol 7K3M-9QPX-2RTV-84HN --key-file phone.key
+  export PUSHLINE_TOKEN=$(pushline login --key-file phone.key)")]
 pub(super) struct Arguments {
     /// The gateway: host and port.
     #[arg(long, value_name = "HOST:PORT", env = "PUSHLINE_GATEWAY", default_value = "127.0.0.1:7443",

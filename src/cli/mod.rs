@@ -177,7 +177,7 @@ Examples:
   pushline demo                              all of it at work, in a few seconds
   pushline serve                             a gateway for this machine
   pushline token --user ada --device phone   a token for one device, valid for a day
-  pushline key create --scope push           an API key for a backend; `pushline tenant` is for whole customers
+  pushline key create --scope push           an API key for a backend
   pushline push --user ada 'hello'           a push; `pushline trace ID` tells what became of it
   pushline load fanout --connections 5000    a crowd against it: how fast, how dear, nothing lost
   pushline certs --name push.example.org     a development certificate in certs/
