@@ -1,5 +1,5 @@
 //! Who may: tenants, API keys, access tokens, shares, logins, nodes. What must last is in records of the store; what is asked
-//! at every request is in memory ([`state`]), brought up to date by the store's listener before a change is answered.
+//! at every request is in memory (`state`), brought up to date by the store's listener before a change is answered.
 
 pub mod audit;
 mod changes;
