@@ -137,8 +137,12 @@ def alike(seen, shown, varying=()):
 
 
 def test_access_of_the_document(shell):
-    """Typed one after the other, the examples answer as the document shows."""
+    """Typed one after the other, the examples answer as the document shows, where the tenant allows keys of devices."""
+    allow = command("$ADMIN/v1/tenants\"").partition(" -d ")[0].replace("/v1/tenants", "/v1/tenants/default")
     for words in ACCESS:
+        if "enrolments" in words[0]:
+            allowed = json.loads(shell(allow + """ -X PUT -d '{"login": {"device_key": true}}'"""))
+            assert allowed["login"]["device_key"] is True, allowed
         seen = json.loads(shell(command(*words)))
         alike(seen, documented_after(command(*words)), ("token", "id", "code", "details", "last"))
 

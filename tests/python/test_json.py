@@ -48,7 +48,9 @@ def check_error(answer, code, errno, error):
     """The shape of all errors: HTTP status, number, word, and words for humans."""
     assert answer.status == code, answer
     body = answer.json()
-    assert sorted(body) == ["code", "errno", "error", "message"]
+    # What passes by itself says when to come again.
+    waits = ["retry_after_ms"] if "retry_after_ms" in body else []
+    assert sorted(body) == ["code", "errno", "error", "message", *waits]
     assert (body["code"], body["errno"], body["error"]) == (code, errno, error), body
     assert body["message"]
 
