@@ -43,6 +43,8 @@ impl Pass {
 
     /// A connection is about to be made.
     pub(super) fn begin(&mut self, now: Moment) {
+        // A renewal that was under way went with its connection.
+        self.renewing = false;
         self.stale |= self.renewable && self.refresh_at <= now;
         self.fresh = self.stale;
     }

@@ -149,7 +149,7 @@ fn too_fast(what: Limited, rate: Rate, wait: Duration) -> Fault {
 
 /// What counts as one address: a whole network where one subscriber has it (the /64 of IPv6, RFC 6177), and IPv4 however it
 /// is written.
-fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
         address @ IpAddr::V4(_) => address,

@@ -16,6 +16,7 @@ use crate::model::id::{DeviceId, Receiver, TenantId, UserId};
 use crate::model::tenant::{LoginWays, TOKEN_TTL_SECONDS};
 use crate::node::access::checks::{self, Ask, Checked, refused};
 use crate::node::access::device_keys::Proven;
+use crate::node::rates::network;
 use crate::node::{Node, fault};
 use crate::store::{self, Put};
 
@@ -53,8 +54,10 @@ impl Node {
         let known = self.known(&login.tenant).ok().filter(|known| !known.tenant.suspended);
         let ways = known.map_or_else(LoginWays::default, |known| known.tenant.login.clone());
         for _ in 0..TRIES {
+            // Before the check, which may take long: what is revoked meanwhile takes this token back, too.
+            let issued_at = self.live.revocations.stamp(self.clock.now().wall);
             let accepted = self.judge(login, &ways, from, now).await?;
-            if let Some(told) = self.grant(login, &ways, accepted).await? {
+            if let Some(told) = self.grant(login, &ways, accepted, issued_at).await? {
                 return Ok(told);
             }
         }
@@ -67,15 +70,19 @@ impl Node {
         login: &Login,
         ways: &LoginWays,
         accepted: Accepted,
+        issued_at: Timestamp,
     ) -> Result<Option<LoggedIn>, Fault> {
         let (Accepted { checked, puts, enrolled }, Login { tenant, device, .. }) = (accepted, login);
+        // What was judged in a way that the tenant does not have any more is not accepted.
+        if self.known(tenant).is_ok_and(|known| known.tenant.suspended || known.tenant.login != *ways) {
+            return Err(refused());
+        }
         if checked.user.is_reserved() {
             tracing::warn!(%tenant, user = %checked.user, "a login named a user that is the gateway's own");
             return Err(refused());
         }
         let receiver = Receiver { tenant: tenant.clone(), user: checked.user.clone(), device: device.clone() };
-        // Before the write: whoever takes the key back after it takes this token back, too.
-        let issued = self.make_token(&receiver, Some(life(ways, checked.ttl)));
+        let issued = self.make_token_of(&receiver, life(ways, checked.ttl), issued_at);
         let now = self.clock.now().wall;
         let mut events = Vec::with_capacity(2);
         if enrolled {
@@ -162,6 +169,7 @@ impl Node {
 /// Whose tries it counts among: those of the user, or of the device where no user is named, from this address. Were they
 /// counted whatever the address, anybody could keep a user out by failing in the user's name.
 fn who(login: &Login, from: IpAddr) -> String {
+    let from = network(from);
     match &login.credential {
         Credential::Key { user, .. } => format!("{user} {from}"),
         Credential::Business(_) | Credential::Jwt(_) | Credential::Enrolment { .. } => {

@@ -157,9 +157,10 @@ impl Node {
             let words = format!("the tenant has {SHARES_MAX} shares, which is the limit; revoke some");
             return Err(Fault::new(Code::TooManyRecords, words));
         }
-        let created_at = self.live.revocations.stamp(self.clock.now().wall);
+        let now = self.clock.now().wall;
+        let created_at = self.live.revocations.stamp(now);
         // What the token says, which is rounded.
-        let expires_at = Timestamp::from_millis((created_at + ttl).as_millis() / 1000 * 1000);
+        let expires_at = Timestamp::from_millis((now + ttl).as_millis() / 1000 * 1000);
         let id = ShareId::new(&new_id().to_string()).expect("digits and dashes are a name");
         let topics: Arc<[TopicName]> = share.topics.into();
         let kept = Kept { topics, viewers_max, created_at, expires_at, note: share.note };

@@ -56,7 +56,12 @@ impl Node {
     /// Makes an access token, and notes nothing of it. `ttl`: `None` for the tenant's.
     pub(crate) fn make_token(&self, receiver: &Receiver, ttl: Option<Duration>) -> Issued {
         let issued_at = self.live.revocations.stamp(self.clock.now().wall);
-        let expires_at = issued_at + ttl.unwrap_or_else(|| self.token_ttl(&receiver.tenant));
+        self.make_token_of(receiver, ttl.unwrap_or_else(|| self.token_ttl(&receiver.tenant)), issued_at)
+    }
+
+    /// The same, with a stamp that was taken before. It may be ahead of a clock that was set back; the life is not.
+    pub(crate) fn make_token_of(&self, receiver: &Receiver, life: Duration, issued_at: Timestamp) -> Issued {
+        let expires_at = self.clock.now().wall + life;
         let claims = Claims::new(receiver.clone(), expires_at, issued_at);
         let token = self.authority.sign(&claims);
         Issued { token, id: claims.id, expires_at: claims.expires_at, nodes: Arc::default() }
