@@ -324,6 +324,8 @@ pub struct Process {
     pub devices: SocketAddr,
     /// Where backends connect.
     pub backend: SocketAddr,
+    /// Where operators connect.
+    pub admin: SocketAddr,
     /// An API key of the tenant `default`.
     pub key: String,
     /// The CA to trust.
@@ -334,13 +336,18 @@ pub struct Process {
 impl Process {
     /// Starts the binary on a data folder; `set` are `section.key=value` options. Returns when it serves.
     pub fn start(data: &Path, set: &[&str]) -> Self {
+        Self::start_logged(data, set, Stdio::inherit())
+    }
+
+    /// The same with its log in a place of its own.
+    pub fn start_logged(data: &Path, set: &[&str], log: impl Into<Stdio>) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pushline"));
         command.args(["serve", "--json", "--listen", "127.0.0.1:0", "--backend-listen", "127.0.0.1:0", "--data"]);
         command.arg(data).args(["--set", "log.filter=warn"]);
         for set in set {
             command.args(["--set", set]);
         }
-        let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary starts");
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().expect("the binary starts");
         let mut out = BufReader::new(child.stdout.take().expect("a pipe"));
         let mut line = String::new();
         out.read_line(&mut line).expect("its first line");
@@ -350,6 +357,7 @@ impl Process {
         Self {
             devices: address("devices"),
             backend: address("backend"),
+            admin: address("admin"),
             key: field("api_key"),
             ca: std::fs::read(field("ca")).expect("the CA"),
             child,
