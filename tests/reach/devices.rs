@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use prost::Message;
 use pushline::auth::Authority;
 use pushline::model::clock::Clock;
-use pushline::model::id::{DeviceId, Receiver, TenantId, UserId};
+use pushline::model::id::{DeviceId, MessageId, Receiver, TenantId, UserId};
 use pushline::wire::device::Method;
 use pushline::wire::pb::{self, login_request::Credential};
 use serde_json::{Value, json};
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use crate::owner::key_of;
 use crate::support::device::{Device, Pushes, open};
 use crate::support::http::Json;
-use crate::support::{Gateway, push, soon, to_user, token_for};
+use crate::support::{Gateway, push, soon, to_topic, to_user, token_for};
 
 /// A gateway, and what is not the token of the device `phone` of `ada` in the tenant `default`.
 struct Tries {
@@ -202,9 +203,19 @@ async fn the_same_names_in_another_tenant_are_another_device() {
     let (_, mut pushes) = open(&mut device, gateway.token("ada", "phone")).await;
     let (_, mut strange) = open(&mut stranger, signed(gateway, "other", "ada", "phone")).await;
     still_here(gateway, &mut pushes).await;
+    // Whatever it asks for by name, it asks of its own tenant.
+    let id = push(&mut gateway.backend().await, to_user("ada", "not to be dismissed")).await;
+    let ids = vec![Bytes::copy_from_slice(MessageId::parse(&id).expect("an id").as_bytes())];
+    let (_, body, _) = stranger.call(Method::Dismiss, &pb::DismissRequest { ids }).await;
+    assert_eq!(pb::DismissResponse::decode(body.slice(5..)).expect("an answer").dismissed, 0);
+    assert_eq!(word(&mut stranger, Method::Subscribe, "").await, "");
+    push(&mut gateway.backend().await, to_topic("scores", "not theirs")).await;
     let theirs = Json::new(gateway.backend, &gateway.other_key);
-    made(&theirs, "POST /v1/push", json!({"target": {"user": "ada"}, "payload": "theirs"})).await;
+    made(&theirs, "POST /v1/push", json!({"target": {"topic": "scores"}, "payload": "theirs"})).await;
     assert_eq!(strange.push().await.payload, "theirs", "the first that it gets");
+    assert_eq!(pushes.push().await.payload, "not to be dismissed");
+    assert_eq!(gateway.json().call(&format!("GET /v1/messages/{id}")).await.json()["state"], "stored");
+    made(&theirs, "POST /v1/tokens/revoke", json!({"user": "ada"})).await;
     still_here(gateway, &mut pushes).await;
 }
 
